@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.20;
 
-/// @title The directory of one swarm: its organizations and members, the accounts that may write, its contracts.
-/// @notice Deployed once by the sentinel. Only accounts of registered SN nodes write, here and in every
-///         contract that asks this one. Without a trust file there is one organization, whose name is empty.
+/// @title The directory of a swarm: organizations, members, accounts that may write, and contracts.
+/// @notice Deployed once, by the sentinel. Only accounts of registered SNs may write, here and in every contract that
+///         checks with this one. Without a trust file there is one organization, with an empty name.
 contract SwarmNetwork {
     error NotARegisteredSN(address account);
     error NameTaken(string name, bytes32 enrolledFingerprint);
@@ -25,25 +25,25 @@ contract SwarmNetwork {
     event MemberRegistered(
         string name, Role role, string host, uint16 port, bytes32 fingerprint, string parent, string organization
     );
-    /// @param by             Role and name of whoever replaced it: the member itself, or an administrator.
-    /// @param at             Milliseconds since 1970, UTC, by the clock of the SN that wrote it.
-    /// @param overlapSeconds For how long the key before is still good.
+    /// @param by             Role and name of who replaced the key: the member itself or an administrator.
+    /// @param at             Milliseconds since 1970-01-01 UTC, by the clock of the SN that wrote it.
+    /// @param overlapSeconds How long the old key is still accepted.
     event KeyReplaced(
         string name, Role role, bytes32 before, bytes32 key, string by, uint64 at, uint32 overlapSeconds
     );
     event MemberLeft(string name, Role role, string reason);
-    /// @param name Of its certificate: all slots of it are meant.
-    /// @param by   Role and name of its organization's administrator; empty where the organizations have voted.
+    /// @param name Name in the certificate; covers all its slots.
+    /// @param by   Role and name of an administrator of the member's organization; empty after a vote.
     event MemberExpelled(string name, Role role, string by);
     event SNAccountAdded(address indexed account, string name, string organization);
     event SNAccountRemoved(address indexed account);
     event ContractRegistered(string name, string kind, address location, string[] organizations);
-    /// @param cas SHA-256 of the public keys of its CAs: all that it has from now on.
+    /// @param cas SHA-256 of the public key of each CA: the complete new list.
     event OrganizationAdmitted(string name, bytes32[] cas);
     event OrganizationRemoved(string name);
-    /// @param proposer Its organization alone may withdraw it.
-    /// @param role     Of EXPEL, as ``node``.
-    /// @param node     Of ADMIT_SN and EXPEL: its name.
+    /// @param proposer Organization that may withdraw the proposal.
+    /// @param role     ADMIT_SN and EXPEL: role of the node.
+    /// @param node     ADMIT_SN and EXPEL: name of the node.
     event Proposed(
         uint256 number,
         Change change,
@@ -55,17 +55,17 @@ contract SwarmNetwork {
         address account,
         string by
     );
-    /// @param by Role and name of the organization's administrator, on whose word its SN votes.
+    /// @param by Role and name of the organization's administrator who ordered the vote.
     event Voted(uint256 number, string organization, string by);
     event CarriedOut(uint256 number);
-    /// @param by Role and name of an administrator; empty where another request of the same SN takes its place.
+    /// @param by Role and name of an administrator; empty if a newer request of the same SN replaces this one.
     event Withdrawn(uint256 number, string by);
 
     enum Role { NONE, SN, SL, SWOP, SWCI }
 
     /// @param fingerprint SHA-256 of the member's public key (SubjectPublicKeyInfo, DER).
-    /// @param parent      Name of the SN through which the member registered; its own name for an SN.
-    /// @param present     False after the member left or was found dead; true again when it comes back.
+    /// @param parent      Name of the SN through which the member registered; for an SN, its own name.
+    /// @param present     False after the member left or was found dead; true again once it is back.
     struct Member {
         string name;
         Role role;
@@ -74,11 +74,12 @@ contract SwarmNetwork {
         bytes32 fingerprint;
         string parent;
         bool present;
-        string organization; // whose CA has named it, as its parent found; empty without a trust file
+        string organization; // of the certificate's CA, as found by the parent; empty without a trust file
     }
 
-    /// @param cas SHA-256 of the public keys of its CAs.
-    /// @param sns How many of the accounts that may write are its own. Organizations without one have no vote.
+    /// @param cas  SHA-256 of the public key of each CA.
+    /// @param sns  How many of its accounts may write. Without any, the organization has no vote.
+    /// @param held Whether it belongs to the swarm now.
     struct Organization {
         string name;
         bytes32[] cas;
@@ -88,13 +89,15 @@ contract SwarmNetwork {
 
     enum Change { ADMIT, ADMIT_SN, REMOVE, EXPEL }
 
-    /// @param organization Whom it is about: of EXPEL, the one of the node.
-    /// @param proposer     The organization that made it; of ADMIT_SN, the one of the SN that asks to come in.
-    /// @param at           Seconds since 1970, UTC, by the block that it came in.
-    /// @param cas          Of ADMIT: all CAs that the organization is to have.
-    /// @param role         Of EXPEL.
-    /// @param node         Of ADMIT_SN: the name of the SN, and its account. Of EXPEL: the name in the certificate.
-    /// @param voters       The organizations that voted for it, and on whose word each did.
+    /// @param organization The organization to admit or remove, or that of the SN to admit or the node to expel.
+    /// @param proposer     The organization that proposed it; for ADMIT_SN, that of the SN.
+    /// @param at           Timestamp of the block, in seconds since 1970-01-01 UTC.
+    /// @param cas          ADMIT: the complete new list of CAs.
+    /// @param role         ADMIT_SN and EXPEL: role of the node.
+    /// @param node         ADMIT_SN: name of the SN. EXPEL: name in the certificate.
+    /// @param account      ADMIT_SN: account of the SN.
+    /// @param voters       Organizations that voted for it.
+    /// @param by           For each voter, the administrator who ordered the vote.
     struct Proposal {
         uint256 number;
         Change change;
@@ -110,7 +113,7 @@ contract SwarmNetwork {
         bool open;
     }
 
-    /// @param organizations Those that may take part in a training; none named: all.
+    /// @param organizations Organizations that may take part in a training; empty: all.
     struct Entry {
         string name;
         string kind;
@@ -118,7 +121,7 @@ contract SwarmNetwork {
         string[] organizations;
     }
 
-    /// @notice How many proposals of one organization may be open at a time.
+    /// @notice How many open proposals one organization may have.
     uint256 public constant MOST_OPEN = 32;
 
     mapping(address account => bool) public isSN;
@@ -150,11 +153,11 @@ contract SwarmNetwork {
         _;
     }
 
-    /// @notice The account that deploys is the sentinel's and may write from the start.
-    /// @param sn    The sentinel's name.
-    /// @param names Organizations that the swarm begins with; the sentinel is of the first one.
-    /// @param cas   Of each.
-    /// @param sns   Names of the SNs of each that need no vote to come in, each with its first account.
+    /// @notice The deploying account is the sentinel's and may write from the start.
+    /// @param sn    Name of the sentinel.
+    /// @param names Founding organizations; the sentinel belongs to the first.
+    /// @param cas   CAs of each organization.
+    /// @param sns   For each organization, names of SNs whose first account is admitted without a vote.
     constructor(string memory sn, string[] memory names, bytes32[][] memory cas, string[][] memory sns) {
         if (names.length == 0) revert Malformed("organizations");
         for (uint256 i = 0; i < names.length; i++) {
@@ -166,8 +169,8 @@ contract SwarmNetwork {
 
     // --- accounts -----------------------------------------------------------------------------------
 
-    /// @notice Lets an SN's account write. With several organizations an SN that was not expected from the start
-    ///         needs their votes.
+    /// @notice Lets an SN's account write. If there are several organizations, they must vote on it first, unless it is
+    ///         the first account of an SN that the constructor named.
     function addSNAccount(address account, string calldata name, string calldata organization) external onlySN {
         if (account == address(0)) revert Malformed("account");
         if (isSN[account]) return;
@@ -176,7 +179,7 @@ contract SwarmNetwork {
         _addAccount(account, name, _heldIndex(organization));
     }
 
-    /// @notice Whether an SN of this name may write only after a vote.
+    /// @notice Whether an SN of this name needs a vote before it may write.
     function needsVotes(string calldata name, string calldata organization) public view returns (bool) {
         return _held > 1 && _expectedSN[keccak256(bytes(name))] != _heldIndex(organization) + 1;
     }
@@ -191,9 +194,9 @@ contract SwarmNetwork {
 
     // --- organizations ------------------------------------------------------------------------------
 
-    /// @notice Proposes a change, and votes for it in the name of the sender's organization. The same change that was
-    ///         proposed before and is open gets the vote. A node is expelled by ``expel``.
-    /// @param by Role and name of the administrator on whose word; empty where an SN asks to come in: no vote yet.
+    /// @notice Proposes a change and votes for it on behalf of the sender's organization. If the same change is
+    ///         proposed already, only votes for it. To expel a node, use ``expel``.
+    /// @param by Role and name of the administrator who ordered it; empty if an SN asks to join, which casts no vote.
     function propose(
         Change change,
         string calldata organization,
@@ -215,10 +218,10 @@ contract SwarmNetwork {
         _propose(wanted, by);
     }
 
-    /// @notice Takes a node of the sender's organization out of the swarm, for good; for one of another organization
-    ///         that is proposed, and the sender's votes for it.
-    /// @param name As it is registered. All nodes of its certificate are meant, whatever their slots.
-    /// @param by   Role and name of the administrator on whose word.
+    /// @notice Expels a node of the sender's organization for good. For a node of another organization, proposes it and
+    ///         votes for it on behalf of the sender's organization.
+    /// @param name Registered name of the node. All slots of its certificate are expelled.
+    /// @param by   Role and name of the administrator who ordered it.
     function expel(Role role, string calldata name, string calldata by) external onlySN {
         if (bytes(by).length == 0) revert Malformed("by");
         uint256 slot = _memberIndex[_memberKey(role, name)];
@@ -238,7 +241,7 @@ contract SwarmNetwork {
         _propose(wanted, by);
     }
 
-    /// @notice Takes an open proposal back. Its proposer may, and each organization where the swarm has that no more.
+    /// @notice Withdraws an open proposal. Only its proposer may, or any organization once the proposer was removed.
     function withdraw(uint256 number, string calldata by) external onlySN {
         if (bytes(by).length == 0) revert Malformed("by");
         _requireOpen(number);
@@ -252,14 +255,14 @@ contract SwarmNetwork {
         emit Withdrawn(number, by);
     }
 
-    /// @notice Votes for a proposal in the name of the sender's organization.
+    /// @notice Votes for a proposal on behalf of the sender's organization.
     function vote(uint256 number, string calldata by) external onlySN {
         if (bytes(by).length == 0) revert Malformed("by");
         _requireOpen(number);
         _vote(number, by);
     }
 
-    /// @notice The number of the open proposal of an SN with this account; zero where there is none.
+    /// @notice Number of the open proposal to admit this SN with this account; zero if there is none.
     function requestOf(string calldata organization, string calldata sn, address account)
         external
         view
@@ -271,7 +274,7 @@ contract SwarmNetwork {
         return _proposalNumber[_proposalKey(wanted)];
     }
 
-    /// @notice More than half of the organizations that have an SN.
+    /// @notice More than half of the organizations with at least one SN.
     function votesNeeded() public view returns (uint256) {
         uint256 voting = 0;
         for (uint256 i = 0; i < _organizations.length; i++) if (_votes(i)) voting += 1;
@@ -292,7 +295,7 @@ contract SwarmNetwork {
 
     // --- members ------------------------------------------------------------------------------------
 
-    /// @notice Registers a member, or brings one back under the same key, perhaps at another address.
+    /// @notice Registers a member, or marks it present again under the same key, possibly at another address.
     function registerMember(
         string calldata name,
         Role role,
@@ -324,8 +327,7 @@ contract SwarmNetwork {
         emit MemberRegistered(name, role, host, port, fingerprint, parent, organization);
     }
 
-    /// @notice A new key takes the place of the one that is known. A key that was replaced never comes back, so an
-    ///         old handover cannot be used again.
+    /// @notice Replaces a member's key. A replaced key is never accepted again, so an old handover cannot be replayed.
     function replaceKey(
         Role role,
         string calldata name,
@@ -348,7 +350,7 @@ contract SwarmNetwork {
         emit KeyReplaced(name, role, before, fingerprint, by, at, overlapSeconds);
     }
 
-    /// @notice Of an SL; zero where there is none of that name.
+    /// @notice Fingerprint of an SL's key; zero if there is no SL of that name.
     function keyOfSL(string calldata name) external view returns (bytes32) {
         uint256 slot = _memberIndex[_memberKey(Role.SL, name)];
         return slot == 0 ? bytes32(0) : _members[slot - 1].fingerprint;
@@ -365,7 +367,7 @@ contract SwarmNetwork {
         return _members.length;
     }
 
-    /// @notice A page of members in the order of their first registration; short at the end.
+    /// @notice A page of members in order of first registration; the last page may be shorter than ``limit``.
     function members(uint256 offset, uint256 limit) external view returns (Member[] memory page) {
         uint256 size = _pageSize(_members.length, offset, limit);
         page = new Member[](size);
@@ -380,7 +382,7 @@ contract SwarmNetwork {
 
     // --- directory of contracts -----------------------------------------------------------------------
 
-    /// @notice Records a contract under a name, for good: names are never given twice.
+    /// @notice Records a contract under a name, permanently: a name is never reused.
     function registerContract(
         string calldata name, string calldata kind, address location, string[] calldata organizations_
     ) external onlySN {
@@ -465,7 +467,7 @@ contract SwarmNetwork {
         emit SNAccountRemoved(account);
     }
 
-    /// @dev The accounts of an SN go first: whoever hears that it is expelled knows that it writes no more.
+    /// @dev Removes an SN's accounts before emitting the event: whoever sees it knows that the SN can no longer write.
     function _expel(Role role, string memory node, string memory by) private {
         bytes32 key = _memberKey(role, node);
         if (_expelled[key]) return;
@@ -479,7 +481,7 @@ contract SwarmNetwork {
         emit MemberExpelled(node, role, by);
     }
 
-    /// @dev The only account that may write stays.
+    /// @dev Reverts rather than remove the last account that may write.
     function _removeAccountsOf(string memory sn, string memory organization) private {
         address[] memory accounts = _accountsOf[_organizationIndex[keccak256(bytes(organization))] - 1];
         for (uint256 i = 0; i < accounts.length; i++) {
@@ -539,7 +541,7 @@ contract SwarmNetwork {
         if (!ofSN && bytes(by).length == 0) revert Malformed("by");
     }
 
-    /// @dev An SN that lost its data asks with another account: the one before is not voted on any more.
+    /// @dev An SN that lost its data asks again with a new account; its earlier request is withdrawn.
     function _replaceRequest(string memory sn, uint256 number) private {
         bytes32 key = keccak256(bytes(sn));
         uint256 before = _requestOf[key];
@@ -616,7 +618,7 @@ contract SwarmNetwork {
         return _organizations[_organizationOf[msg.sender]].name;
     }
 
-    /// @dev Without the slot, which stands behind a slash.
+    /// @dev The name without the slot, which follows a slash.
     function _certificateName(string memory name) private pure returns (string memory cut) {
         bytes memory letters = bytes(name);
         uint256 length = 0;
@@ -637,7 +639,7 @@ contract SwarmNetwork {
         return slot - 1;
     }
 
-    /// @dev What it is about, whoever has made it.
+    /// @dev Identifies the proposed change, whoever proposes it.
     function _proposalKey(Proposal memory of_) private pure returns (bytes32) {
         return keccak256(abi.encode(of_.change, of_.organization, of_.cas, of_.role, of_.node, of_.account));
     }

@@ -4,8 +4,8 @@ pragma solidity ^0.8.20;
 import {SwarmNetwork} from "./SwarmNetwork.sol";
 
 /// @title The tasks of one swarm.
-/// @notice A task has a header and a body. It may be changed until it is finalized, and assigned from then on. The body
-///         is in the events alone; its hash is kept here, computed from what the event holds.
+/// @notice A task has a header and a body. The body may be changed until the task is finalized; after that, the task
+///         may be assigned. The body is stored only in events; the contract computes and stores its hash.
 contract TaskRegistry {
     error NotARegisteredSN(address account);
     error TaskNameTaken(string name);
@@ -24,7 +24,7 @@ contract TaskRegistry {
     uint256 public constant FIELD_LIMIT = 1024; // bytes
     uint256 public constant BODY_LIMIT = 64 * 1024; // bytes
 
-    /// @param author The word of whoever wrote the task; who registered it is recorded beside it.
+    /// @param author As the task itself says; who registered it is in ``Task``.
     /// @param prereq Name of another task, or ROOTTASK.
     struct Header {
         string name;
@@ -36,7 +36,7 @@ contract TaskRegistry {
 
     /// @param registrant  Role and name of the certificate under which the task was created.
     /// @param fingerprint SHA-256 of its public key.
-    /// @param bodyHash    SHA-256 of the body; that of nothing until one is set.
+    /// @param bodyHash    SHA-256 of the body; of the empty string until a body is set.
     struct Task {
         Header header;
         string registrant;
@@ -59,8 +59,8 @@ contract TaskRegistry {
         network = network_;
     }
 
-    /// @notice Creates a task with its body, which may be empty, and finalizes it at once where that is wished.
-    /// @param at Milliseconds since 1970, by the clock of the SN: blocks keep no exact time.
+    /// @notice Creates a task with its body, which may be empty, and finalizes it at once if ``finalized`` is set.
+    /// @param at Milliseconds since 1970-01-01 UTC, by the SN's clock: block timestamps are not exact.
     function createTask(
         Header calldata header,
         string calldata registrant,
@@ -84,23 +84,23 @@ contract TaskRegistry {
         if (finalized) _finalize(task);
     }
 
-    /// @notice Replaces the body of a task that is not finalized, unless somebody else has done so meanwhile.
-    /// @param expected SHA-256 of the body that is replaced.
+    /// @notice Replaces the body of a task that is not finalized. Reverts if the body has changed meanwhile.
+    /// @param expected SHA-256 of the body to replace.
     function setBody(string calldata name, bytes32 expected, bytes calldata body) external onlySN {
         Task storage task = _open(name);
         if (task.bodyHash != expected) revert TaskChanged(name, task.bodyHash);
         _setBody(task, body);
     }
 
-    /// @notice From now on the task never changes and may be assigned.
-    /// @param expected SHA-256 of its body; zero for whatever it is.
+    /// @notice Makes the task immutable and assignable.
+    /// @param expected SHA-256 of its body; zero accepts any body.
     function finalizeTask(string calldata name, bytes32 expected) external onlySN {
         Task storage task = _open(name);
         if (expected != 0 && task.bodyHash != expected) revert TaskChanged(name, task.bodyHash);
         _finalize(task);
     }
 
-    /// @notice Forgets a task that is not finalized; its name is free again.
+    /// @notice Deletes a task that is not finalized; its name is free again.
     function removeTask(string calldata name) external onlySN {
         _open(name);
         delete _tasks[_key(name)];
@@ -112,7 +112,7 @@ contract TaskRegistry {
         return _known(name);
     }
 
-    /// @notice What an assignment records of a task: SHA-256 over its header and the hash of its body.
+    /// @notice What an assignment records of a task: SHA-256 over its header and body hash.
     function contentHash(string calldata name) external view returns (bytes32) {
         return _contentHash(_known(name));
     }

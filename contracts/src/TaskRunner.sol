@@ -4,10 +4,10 @@ pragma solidity ^0.8.20;
 import {SwarmNetwork} from "./SwarmNetwork.sol";
 
 /// @title One taskrunner: a group of SWOPs (agents) that carry out one task at a time.
-/// @notice IDLE -> ASSIGNED (waits for peers) -> RUNNING -> COMPLETE or ERROR; reset leads back to IDLE from anywhere.
-///         Every write of an agent carries the number of the assignment; one of an earlier assignment is refused.
-///         Times (at) are milliseconds since 1970, by the clock of the SN: blocks keep no exact time.
-///         A peer is an SL/ML pair where the task runs a swarm, else the agent itself.
+/// @notice IDLE -> ASSIGNED (waits for peers) -> RUNNING -> COMPLETE or ERROR. A reset leads from any state to IDLE.
+///         Agents name the assignment that they write to. Except for a release, it must be the current one.
+///         Times (at) are milliseconds since 1970-01-01 UTC, by the SN's clock: block timestamps are not exact.
+///         A peer is an SL/ML pair if the task runs a swarm, otherwise the agent itself.
 contract TaskRunner {
     error NotARegisteredSN(address account);
     error RunnerBusy(string task);
@@ -39,12 +39,12 @@ contract TaskRunner {
 
     uint256 public constant FIELD_LIMIT = 1024; // bytes
     uint256 public constant DESCRIPTION_LIMIT = 8192; // bytes
-    uint32 public constant PEERS_LIMIT = 1000; // of one agent
+    uint32 public constant PEERS_LIMIT = 1000; // per agent
 
-    /// @param runsPairs Whether its peers are SL/ML pairs; else each agent is one.
-    /// @param needed    How many peers must complete it; with a target as many as that agent brings.
-    /// @param target    The agent that alone may take part; empty for any.
-    /// @param by        Role and name of whoever assigned it.
+    /// @param runsPairs Whether its peers are SL/ML pairs; otherwise each agent is a peer.
+    /// @param needed    How many peers must complete it; with a target, as many as that agent brings.
+    /// @param target    The only agent that may take part; empty: any.
+    /// @param by        Role and name of who assigned it.
     struct Assigned {
         string task;
         string taskType;
@@ -56,7 +56,7 @@ contract TaskRunner {
     }
 
     /// @param agent The agent that brought the peer with this index.
-    /// @param peer  What it is called, such as the name of its SL; may be empty.
+    /// @param peer  Name of the peer, such as that of its SL; may be empty.
     struct Report {
         string agent;
         uint32 index;
@@ -66,9 +66,9 @@ contract TaskRunner {
     }
 
     /// @param peers      SL/ML pairs in its profile.
-    /// @param enrolledIn The last assignment it enrolled in, with ``brought`` peers.
-    /// @param admittedTo The last assignment with targets of which it is one.
-    /// @param released   The last assignment of which it has removed everything.
+    /// @param enrolledIn The last assignment that it enrolled in, with ``brought`` peers.
+    /// @param admittedTo The last assignment that has it as a target.
+    /// @param released   The last assignment for which it has removed everything.
     struct Agent {
         string group;
         bytes32 fingerprint;
@@ -80,9 +80,9 @@ contract TaskRunner {
         uint64 released;
     }
 
-    /// @param needed   Peers that must complete.
-    /// @param open     Peers that agents which attend, are admitted and have not enrolled could bring.
-    /// @param enrolled Peers that have enrolled; ``completed`` and ``failed`` of them have ended.
+    /// @param needed   How many peers must complete.
+    /// @param open     How many more peers could enrol: those of attending agents that are admitted but not enrolled.
+    /// @param enrolled How many peers have enrolled, including those ``completed`` and ``failed``.
     struct Status {
         RunnerState state;
         uint64 assignment;
@@ -115,7 +115,7 @@ contract TaskRunner {
 
     // --- agents come and go ---------------------------------------------------------------------------
 
-    /// @notice An agent attends, perhaps again and with another number of pairs.
+    /// @notice An agent attends, possibly again with another number of pairs.
     function attend(string calldata name, string calldata group, uint32 peers, bytes32 fingerprint) external onlySN {
         if (bytes(name).length == 0) revert Malformed("name");
         if (peers == 0 || peers > PEERS_LIMIT) revert Malformed("peers");
@@ -133,7 +133,7 @@ contract TaskRunner {
         emit AgentAttended(name, group, peers, fingerprint);
     }
 
-    /// @notice An agent stops attending, or was lost. What it has enrolled in goes on: it may come back to it.
+    /// @notice An agent stops attending or was lost. It stays enrolled in its assignment and may come back.
     function quit(string calldata name, string calldata reason, uint64 at) external onlySN {
         Agent storage agent = _known(name);
         _limit("reason", bytes(reason).length, FIELD_LIMIT);
@@ -175,7 +175,7 @@ contract TaskRunner {
         emit TaskAssigned(assignment, assigned, at);
     }
 
-    /// @notice Lets one more agent take part in the assignment, whose peers are then needed too.
+    /// @notice Adds an agent to the current assignment, which then needs its peers too.
     function addTarget(uint64 assignment, string calldata target, string calldata by) external onlySN {
         _running(assignment);
         Agent storage agent = _attending(target);
@@ -189,7 +189,7 @@ contract TaskRunner {
         emit TargetAdded(assignment, target, _now.needed, by);
     }
 
-    /// @notice An agent takes part with so many peers.
+    /// @notice An agent takes part, with this number of peers.
     function enrol(uint64 assignment, string calldata name, uint32 peers, uint64 at) external onlySN {
         _running(assignment);
         Agent storage agent = _attending(name);
@@ -208,7 +208,8 @@ contract TaskRunner {
         }
     }
 
-    /// @notice How a peer stands. One that has ended stays as it ended; others go on after the runner itself has ended.
+    /// @notice Records the state of a peer. COMPLETE and ERROR are final. Peers that have not ended may still report
+    ///         after the runner has ended.
     function report(uint64 assignment, Report calldata said, uint64 at) external onlySN {
         _current(assignment);
         Agent storage agent = _known(said.agent);
@@ -226,7 +227,7 @@ contract TaskRunner {
         _decide(at);
     }
 
-    /// @notice Ends the assignment, whatever its state; agents remove what they started and release it.
+    /// @notice Ends the assignment in any state. Agents then remove what they started and release it.
     function reset(uint64 assignment, string calldata by) external onlySN {
         _current(assignment);
         _now.state = RunnerState.IDLE;
@@ -234,7 +235,7 @@ contract TaskRunner {
         emit RunnerReset(assignment, by);
     }
 
-    /// @notice An agent has removed all that it started for an assignment, and earlier ones.
+    /// @notice An agent has removed everything that it started for this assignment and earlier ones.
     function release(uint64 assignment, string calldata name) external onlySN {
         Agent storage agent = _known(name);
         if (assignment > _now.assignment) revert StaleAssignment(assignment, _now.assignment);
@@ -259,7 +260,7 @@ contract TaskRunner {
 
     // --- helpers --------------------------------------------------------------------------------------
 
-    /// @dev As many peers as needed have completed, or never will.
+    /// @dev Ends the assignment once enough peers have completed, or too few are left to do so.
     function _decide(uint64 at) private {
         if (_now.state != RunnerState.ASSIGNED && _now.state != RunnerState.RUNNING) return;
         if (_now.completed >= _now.needed) {
@@ -289,7 +290,7 @@ contract TaskRunner {
         return _now.runsPairs ? agent.peers : 1;
     }
 
-    /// @dev The assignment has not ended yet.
+    /// @dev Reverts unless this is the current assignment and it has not ended.
     function _running(uint64 assignment) private view {
         _current(assignment);
         if (_now.state != RunnerState.ASSIGNED && _now.state != RunnerState.RUNNING) revert RunnerBusy(_now.task);

@@ -6,10 +6,10 @@ interface ISwarmNetwork {
     function keyOfSL(string calldata name) external view returns (bytes32);
 }
 
-/// @title One training: who takes part, which round it is in, who leads it, and what each round came to.
+/// @title One training: its participants, current round and leader, and the result of each round.
 /// @notice States of a round: CHECKIN -> MERGE(term) -> CHECKIN of the next round, or COMPLETE.
-///         Every write names the round (and, while merging, the term) it was meant for; a write meant for
-///         another one reverts with an error that names both. Every change is an event.
+///         Writes to a round name the round that they are meant for and, while merging, the term. A write meant for
+///         another one reverts with an error that names both. Every change emits an event.
 contract TrainingContract {
     error NotARegisteredSN(address account);
     error Malformed(string field);
@@ -68,13 +68,13 @@ contract TrainingContract {
 
     enum State { UNCONFIGURED, CHECKIN, MERGE, COMPLETE }
 
-    /// @param quorumWaitMs How long a round stays open for the rest once minPeers have checked in; set by the
-    ///                     first enroller, not compared with later ones (it is a wish, not an agreement).
-    /// @param firstMerge What the first result is: the set of one participant, or the merge of all.
-    /// @param modelVersion Any word that all must share; empty where there is none.
-    /// @param weighting What a weight is: "fixed" (up to MAX_WEIGHT) or "samples" (up to MAX_SAMPLES).
-    /// @param patience Rounds in a row without a better mean metric that end the training; 0: nobody asks.
-    /// @param metricDown Whether a smaller metric is the better one.
+    /// @param quorumWaitMs How long a round waits for the others once minPeers have checked in. The first enroller
+    ///                     sets it; later ones may ask for another value, which is ignored.
+    /// @param firstMerge   What the first result is: the parameters of one participant, or the merge of all.
+    /// @param modelVersion Free text that must be the same for all; may be empty.
+    /// @param weighting    What a weight is: "fixed" (up to MAX_WEIGHT) or "samples" (up to MAX_SAMPLES).
+    /// @param patience     The training ends after so many rounds in a row without a better mean metric; 0: never.
+    /// @param metricDown   Whether a smaller metric is better.
     struct Config {
         uint32 minPeers;
         uint32 syncFrequency;
@@ -112,13 +112,13 @@ contract TrainingContract {
         bytes32 digest;
     }
 
-    /// @dev Counts in the round it names only.
+    /// @dev Valid only in the round that it names.
     struct Position {
         uint64 round;
         uint32 plusOne;
     }
 
-    /// @dev Of one round. Entries after the first `count` are of earlier rounds; the next check-ins take their place.
+    /// @dev The check-ins of one round. Entries after the first `count` are of earlier rounds and will be overwritten.
     struct CheckIns {
         uint64 round;
         uint32 count;
@@ -126,14 +126,14 @@ contract TrainingContract {
         mapping(uint32 participant => Position) positions;
     }
 
-    /// @dev The last one of a participant.
+    /// @dev A participant's latest vote.
     struct Vote {
         uint64 round;
         uint32 term;
     }
 
-    /// @dev Sums over the participants that have reported on the newest accepted round, in steps of 2^-64. What is not
-    ///      finite, or beyond 2^148, has no value.
+    /// @dev Sums over the participants that have reported on the newest accepted round, in units of 2^-64. Values that
+    ///      are not finite, or beyond 2^148, are not counted.
     struct Reports {
         int256 lossSum;
         int256 metricSum;
@@ -149,8 +149,8 @@ contract TrainingContract {
         uint32 participants;
     }
 
-    /// @notice What a check-in says. base is the round whose result the node's parameters were trained from. One that is
-    ///         older than the last result is as many rounds stale, and weighs less by what all mergers agree on.
+    /// @notice A check-in. base is the round whose result the node's parameters were trained from. If it is older than
+    ///         the last result, the check-in is stale by that many rounds, and mergers agree to reduce its weight.
     struct CheckInCall {
         uint64 round;
         uint64 base;
@@ -177,23 +177,23 @@ contract TrainingContract {
         uint32 activeCount;
     }
 
-    // Nothing here is public but functions: a contract has room for 24 KiB, and `status` tells what there is to read.
+    // Variables are private to save getters: a contract has room for 24 KiB. `status` returns what others need.
     uint32 private constant MAX_WEIGHT = 100;
-    /// @notice So that those of a thousand participants add up to what every merge counts exactly.
+    /// @notice Low enough that a merge can add up the weights of a thousand participants exactly.
     uint32 private constant MAX_SAMPLES = 1_000_000;
-    /// @notice Rounds whose mean losses the newest one is compared with.
+    /// @notice How many earlier mean losses the newest one is compared with.
     uint32 private constant WINDOW = 4;
-    /// @notice An improvement of more than a hundredth makes the interval longer.
+    /// @notice An improvement by more than a hundredth lengthens the interval.
     int256 private constant THRESHOLD_PARTS = 100;
     uint8 private constant NO_LOSS = 0;
     uint8 private constant FIRST_LOSS = 1;
     uint8 private constant IMPROVED = 2;
     uint8 private constant IMPROVED_LITTLE = 3;
     uint8 private constant NOT_IMPROVED = 4;
-    /// @notice 1 TiB: nobody is asked to make room for more, whatever is announced.
+    /// @notice 1 TiB: bounds the space that any announced size can make a node reserve.
     uint64 private constant MAX_SIZE = 2 ** 40;
-    /// @notice Rounds in a row that were closed without somebody who is active, in which all others had finished: then
-    ///         nobody waits any longer.
+    /// @notice After this many rounds in a row in which all merged participants had finished, the training ends even
+    ///         if active ones are still missing.
     uint32 private constant LAST_ROUNDS = 3;
 
     ISwarmNetwork public immutable network;
@@ -201,23 +201,23 @@ contract TrainingContract {
     State private state;
     uint64 private round;
     uint32 private term;
-    /// @notice Index of the leader among the participants; only meaningful in MERGE.
+    /// @notice Index of the leader among the participants; valid only in MERGE.
     uint32 private leader;
-    /// @notice The newest accepted round of this training, 0 before the first.
+    /// @notice The newest accepted round of this training; 0 before the first.
     uint64 private lastAccepted;
-    /// @notice The first round of this training: 1, or one past the last one before a reset.
+    /// @notice The first round of this training: 1, or the one after the last round before a reset.
     uint64 private firstRound;
 
     Config private _config;
     bytes32 private _layout;
     string private _layoutBy;
-    /// @dev Of every stream with that layout, as the header fixes it; 0 before the first result. The contract knows
-    ///      hashes only, so it cannot tell whether a size is true: the participants of the first result, of which
-    ///      there are minPeers, must have announced the same one.
+    /// @dev Size of every stream with this layout, since the header determines it; 0 before the first result. The
+    ///      contract has only hashes and cannot check a size. So the participants of the first result, at least
+    ///      minPeers of them, must have announced the same size.
     uint64 private _size;
-    /// @dev How many such rounds there were; see LAST_ROUNDS.
+    /// @dev How many rounds in a row all merged participants had finished; see LAST_ROUNDS.
     uint32 private _lastRounds;
-    /// @dev Batches between two merges; meaningful where it is adaptive.
+    /// @dev Batches between two merges; used only if the interval is adaptive.
     uint32 private _interval;
     uint32 private _maxWeight;
     Reports private _reports;
@@ -232,8 +232,8 @@ contract TrainingContract {
     uint32[] private _active;
     mapping(uint32 participant => uint256 positionPlusOne) private _activePosition;
 
-    /// @dev Of the running round and of the one before. What a rule needs is kept, and written over; the events are the
-    ///      record. So the state, which every SN carries along block by block, does not grow with the rounds.
+    /// @dev Of the current round and the one before. The contract stores only what its rules need, and overwrites it;
+    ///      events are the record. So the state that every SN keeps does not grow with the number of rounds.
     CheckIns[2] private _checkIns;
     Result private _result;
     mapping(uint32 voter => Vote) private _votes;
@@ -243,7 +243,7 @@ contract TrainingContract {
         _;
     }
 
-    /// @dev The fence: the training must be in `expected`, in this round and, while merging, in this term.
+    /// @dev Requires the state `expected`, this round and, while merging, this term.
     modifier fenced(State expected, uint64 givenRound, uint32 givenTerm) {
         _fence(expected, givenRound, givenTerm);
         _;
@@ -257,10 +257,10 @@ contract TrainingContract {
 
     // --- joining --------------------------------------------------------------------------------------
 
-    /// @notice Enrols a participant. The first one fixes the configuration; a later one must bring the same.
-    ///         A participant that comes back is active again, under the same key or the one that the directory has. Where everyone left
-    ///         before anything was merged, the next to enrol is the first again: a configuration that was a
-    ///         mistake binds nobody.
+    /// @notice Enrols a participant. The first one sets the configuration, and later ones must bring the same.
+    ///         A participant that returns under the same key, or the one in the directory, becomes active again.
+    ///         If everyone left before anything was merged, the next to enrol sets the configuration again, so a
+    ///         mistake in it can be corrected.
     function enrol(string calldata name, bytes32 fingerprint, bool mayLead, Config calldata config_)
         external
         onlySN
@@ -316,8 +316,8 @@ contract TrainingContract {
 
     // --- checking in ------------------------------------------------------------------------------------
 
-    /// @notice Announces a node's parameters for the running round. The last one awaited closes the round.
-    ///         Saying the same twice changes nothing; saying something else reverts.
+    /// @notice Announces a node's parameters for the current round. The last awaited check-in closes the round.
+    ///         Repeating a check-in changes nothing; one with another digest reverts.
     function checkIn(CheckInCall calldata call_) external onlySN {
         if (state == State.COMPLETE) revert TrainingComplete(lastAccepted);
         if (state == State.UNCONFIGURED) revert NotConfigured();
@@ -362,8 +362,8 @@ contract TrainingContract {
         _closeIfAllIn();
     }
 
-    /// @notice Closes a round whose quorum clock ran out: minPeers are in, the rest is not waited for. A round that
-    ///         was opened again meanwhile, in another term, has a clock of its own.
+    /// @notice Closes a round whose quorum clock ran out: minPeers have checked in, and the others are no longer
+    ///         awaited. The term tells whether the round was reopened meanwhile, which restarts the clock.
     function closeRound(uint64 givenRound, uint32 givenTerm) external onlySN fenced(State.CHECKIN, givenRound, 0) {
         if (givenTerm != term) revert StaleTerm(round, givenTerm, term);
         uint32 have = _running().count;
@@ -374,10 +374,10 @@ contract TrainingContract {
 
     // --- merging ----------------------------------------------------------------------------------------
 
-    /// @notice The leader's result, with the participants it had to leave out and why. Accepted at most once
-    ///         a round, and only with the size that all have announced that it was merged of. The training is
-    ///         complete once every participant that is active has finished its work; one that stays away while all
-    ///         others have finished is waited for LAST_ROUNDS rounds.
+    /// @notice The leader's result, with the participants that it had to leave out, and why. Accepted at most once per
+    ///         round, and only with the size that all merged participants announced. The training is complete
+    ///         once every active participant has finished. One that stays away while all others have finished
+    ///         is awaited for LAST_ROUNDS rounds.
     function publish(
         uint64 givenRound,
         uint32 givenTerm,
@@ -411,7 +411,7 @@ contract TrainingContract {
         term = 0;
     }
 
-    /// @notice Opens the round again because those left out bring it below minPeers. Other check-ins stand.
+    /// @notice Reopens the round if fewer than minPeers remain after leaving some out. Other check-ins stay valid.
     function reopen(
         uint64 givenRound,
         uint32 givenTerm,
@@ -426,8 +426,8 @@ contract TrainingContract {
         _reopen();
     }
 
-    /// @notice A follower's vote that the leader has failed. More than half of the active followers depose it:
-    ///         the term grows by one and the next participant that may lead takes over.
+    /// @notice A follower's vote that the leader has failed. If more than half of the active followers vote, the term
+    ///         grows by one and the next participant that may lead takes over.
     function voteOut(uint64 givenRound, uint32 givenTerm, string calldata voter)
         external
         onlySN
@@ -445,8 +445,8 @@ contract TrainingContract {
 
     // --- reporting and leaving --------------------------------------------------------------------------
 
-    /// @notice Loss and metric of an accepted round's model on a node's own validation data, as the bits of
-    ///         IEEE 754 doubles, all ones for no value, and how far the node is.
+    /// @notice Loss and metric of an accepted round's model on a node's own validation data, as the bits of IEEE 754
+    ///         doubles (all ones: no value), and the node's progress.
     function report(
         uint64 givenRound,
         string calldata name,
@@ -471,9 +471,9 @@ contract TrainingContract {
         emit Reported(givenRound, name, lossBits, metricBits, epochsDone, epochsTotal);
     }
 
-    /// @notice A participant leaves or is found dead. An open round drops its check-in and no longer waits for it;
-    ///         a merge it led goes to the next participant that may lead; without it, the votes already cast
-    ///         against the leader may be more than half.
+    /// @notice A participant leaves or is found dead. An open round drops its check-in and no longer awaits it. A merge
+    ///         that it led goes to the next participant that may lead. If it was a follower, the votes already cast
+    ///         may now be more than half and depose the leader.
     function leave(string calldata name, string calldata reason) external onlySN {
         uint32 index = _indexNamed(name);
         if (!_participants[index].active) return;
@@ -489,8 +489,8 @@ contract TrainingContract {
         }
     }
 
-    /// @notice Makes a training that is complete, or that everyone has left, ready for another one. Rounds go on
-    ///         counting; the record stays.
+    /// @notice Prepares a training that is complete, or that everyone has left, for a new one. Round numbers continue,
+    ///         and the record stays.
     function reset() external onlySN {
         if (state != State.COMPLETE && (state == State.UNCONFIGURED || _active.length > 0)) {
             revert TrainingNotComplete();
@@ -524,7 +524,7 @@ contract TrainingContract {
         );
     }
 
-    /// @notice A page of participants in the order of their first enrolment; short at the end.
+    /// @notice A page of participants in order of first enrolment; the last page may be shorter than ``limit``.
     function participants(uint256 offset, uint256 limit) external view returns (Participant[] memory page) {
         uint256 length = _participants.length;
         uint256 size = offset >= length ? 0 : (length - offset < limit ? length - offset : limit);
@@ -532,22 +532,22 @@ contract TrainingContract {
         for (uint256 i = 0; i < size; i++) page[i] = _participants[offset + i];
     }
 
-    /// @notice Who checked in to a round; for an accepted round, who was merged. Of the running round and of the one
-    ///         before: what was earlier is in the events.
+    /// @notice Who checked in to a round; for an accepted round, who was merged. Only for the current round and the one
+    ///         before; earlier ones are in the events.
     function checkIns(uint64 givenRound) external view returns (CheckIn[] memory found) {
         CheckIns storage known = _checkIns[givenRound % 2];
         found = new CheckIn[](known.round == givenRound ? known.count : 0);
         for (uint256 i = 0; i < found.length; i++) found[i] = known.entries[i];
     }
 
-    /// @notice Of the newest accepted round; what was earlier is in the events.
+    /// @notice The result of the newest accepted round; earlier ones are in the events.
     function result(uint64 givenRound) external view returns (Result memory found) {
         if (givenRound != 0 && givenRound == lastAccepted) found = _result;
     }
 
     // --- helpers ----------------------------------------------------------------------------------------
 
-    /// @dev Rounds are counted one by one, so the check-ins that this writes over are those of the last but one.
+    /// @dev Round numbers are consecutive, so this overwrites the check-ins of the round before the last.
     function _openRound(uint64 number) private {
         round = number;
         CheckIns storage opened = _checkIns[number % 2];
@@ -559,7 +559,7 @@ contract TrainingContract {
         return _checkIns[round % 2];
     }
 
-    /// @return Of its check-in to the running round, plus one; 0 where there is none.
+    /// @return The index of its check-in to the current round, plus one; 0 if there is none.
     function _positionOf(uint32 index) private view returns (uint256) {
         Position storage position = _running().positions[index];
         return position.round == round ? position.plusOne : 0;
@@ -632,7 +632,7 @@ contract TrainingContract {
         if (index != leader) revert NotTheLeader(name, _participants[leader].name, round, term);
     }
 
-    /// @dev Everyone active is in, minPeers are reached and somebody may lead.
+    /// @dev Closes the round if all active participants, at least minPeers, have checked in and one of them may lead.
     function _closeIfAllIn() private {
         uint256 have = _running().count;
         if (have == 0 || have < _config.minPeers || have < _active.length) return;
@@ -640,8 +640,8 @@ contract TrainingContract {
         _startMerge();
     }
 
-    /// @dev Leadership rotates with round and term over the participants of the round that may lead, in the
-    ///      order of enrolment, whoever checked in first.
+    /// @dev Leadership rotates with round and term among the participants of the round that may lead, in order of
+    ///      enrolment, regardless of the order of check-ins.
     function _startMerge() private {
         uint32 eligible = _eligibleCount();
         term += 1;
@@ -651,7 +651,7 @@ contract TrainingContract {
         emit MergeStarted(round, term, _participants[leader].name, _running().count);
     }
 
-    /// @dev The merge goes to the next participant that may lead; where there is none, the round opens again.
+    /// @dev Hands the merge to the next participant that may lead; if there is none, reopens the round.
     function _depose() private {
         emit LeaderDeposed(round, term, _participants[leader].name);
         if (_eligibleCount() > 0) _startMerge();
@@ -666,8 +666,8 @@ contract TrainingContract {
         }
     }
 
-    /// @dev The turn-th smallest index among the eligible, independent of the order in which they checked in. They are
-    ///      marked in a bitmap of all participants and counted in it: linear in both.
+    /// @dev The turn-th smallest index among the eligible, regardless of the order of check-ins. Uses a bitmap of all
+    ///      participants; linear in their number and that of check-ins.
     function _eligibleAt(uint256 turn) private view returns (uint32) {
         CheckIns storage running = _running();
         uint256 have = running.count;
@@ -691,7 +691,7 @@ contract TrainingContract {
         return _participants[index].mayLead && _participants[index].active;
     }
 
-    /// @dev Back to CHECKIN in the same round; the check-ins of those who are still here stand.
+    /// @dev Back to CHECKIN in the same round; check-ins of active participants stay valid.
     function _reopen() private {
         CheckIns storage running = _running();
         for (uint256 i = running.count; i > 0; i--) {
@@ -702,7 +702,7 @@ contract TrainingContract {
         emit RoundReopened(round, term, running.count, _config.minPeers);
     }
 
-    /// @return unfinished Whether one of them is active and has not finished.
+    /// @return unfinished Whether any of those left out is active and has not finished.
     function _leaveOut(string[] calldata names, string[] calldata reasons) private returns (bool unfinished) {
         if (names.length != reasons.length) revert Malformed("reasons");
         for (uint256 i = 0; i < names.length; i++) {
@@ -738,7 +738,7 @@ contract TrainingContract {
         delete _activePosition[index];
     }
 
-    /// @dev Those who were left out do not count. Later check-ins have been compared when they came.
+    /// @dev Sets the size on the first result; those left out do not count. Later check-ins are compared when made.
     function _agreeOnSize(uint64 size) private {
         if (_size == 0) {
             CheckIns storage running = _running();
@@ -751,8 +751,9 @@ contract TrainingContract {
         }
     }
 
-    /// @dev Of those merged and still active, all have finished, and all who are active were merged, or were waited
-    ///      for long enough. One that the leader left out has been here: it is no reason to end.
+    /// @dev Whether the training is complete: all merged participants that are still active have finished, at least
+    ///      minPeers of those merged have, and all active ones were merged or have been awaited long enough. An active
+    ///      one that was left out and has not finished keeps the training going.
     function _ends(bool unfinishedLeftOut) private returns (bool) {
         CheckIns storage running = _running();
         uint256 have = running.count;
@@ -774,9 +775,9 @@ contract TrainingContract {
         return present == _active.length || _lastRounds >= LAST_ROUNDS;
     }
 
-    /// @dev The interval from this round on, by the loss of the model of the round before it: the mean over those who
-    ///      have reported, against the mean of up to WINDOW rounds before. More than a hundredth better doubles it, no
-    ///      better halves it, between a quarter of syncFrequency and four times as much.
+    /// @dev Chooses the interval after this round by the loss of the previous round's model, averaged over all reports,
+    ///      against the mean of up to WINDOW earlier rounds. An improvement by more than a hundredth doubles it, none
+    ///      halves it, within a quarter of syncFrequency and four times syncFrequency.
     function _chooseInterval() private {
         uint8 reason = NO_LOSS;
         int256 mean = 0;
@@ -810,7 +811,7 @@ contract TrainingContract {
         return gain * THRESHOLD_PARTS > size ? IMPROVED : IMPROVED_LITTLE;
     }
 
-    /// @dev Keeps which round had the best mean metric. True: it is `patience` reported rounds since then.
+    /// @dev Tracks the round with the best mean metric. True if `patience` reported rounds have passed since.
     function _stopsEarly() private returns (bool) {
         if (_config.patience == 0 || _reports.metrics == 0) return false;
         int256 mean = _reports.metricSum / int256(uint256(_reports.metrics));
@@ -825,7 +826,7 @@ contract TrainingContract {
         return _withoutBetter >= _config.patience;
     }
 
-    /// @dev Adds a report, or takes an earlier one of the same participant away (sign -1).
+    /// @dev Adds a report to the sums, or subtracts an earlier one of the same participant (sign -1).
     function _count(uint64 lossBits, uint64 metricBits, int256 sign) private {
         (bool counts, int256 value) = _fixed(lossBits);
         if (counts) {
@@ -839,14 +840,14 @@ contract TrainingContract {
         }
     }
 
-    /// @dev A double in steps of 2^-64, what is smaller cut off. False for NaN, infinity and what is beyond 2^148.
+    /// @dev A double in units of 2^-64, truncated. False for NaN, infinity and values beyond 2^148.
     function _fixed(uint64 bits) private pure returns (bool, int256) {
         uint256 exponent = (bits >> 52) & 0x7ff;
         uint256 magnitude = bits & 0xfffffffffffff;
         if (exponent > 1170) return (false, 0);
         if (exponent > 0) magnitude |= 1 << 52;
         else exponent = 1;
-        // Its value is magnitude * 2^(exponent - 1075).
+        // The value is magnitude * 2^(exponent - 1075).
         magnitude = exponent >= 1011 ? magnitude << (exponent - 1011) : magnitude >> (1011 - exponent);
         return (true, bits >> 63 == 1 ? -int256(magnitude) : int256(magnitude));
     }
