@@ -243,7 +243,7 @@ class Federation:
                 if link.header.signer == self._me:
                     self._exposure.lost(link.total)
         for link in fresh:
-            self._exposure.moved(link.number, self.voting.one_signer or link.header.signer == self._me)
+            self._sealer.moved(link.number, self.voting.one_signer or link.header.signer == self._me)
         self.attestations.tell(self.tail, self.signers)
         # After a gap (a fetched chain): geth refuses waiting transactions that are in these blocks (used nonces).
         await self._include([] if passed_over and not given_up else fresh, given_up)

@@ -117,6 +117,10 @@ class Exposure:
         self.cut_off()
         self._times, self._open = 1, (number, total)
 
+    def may_seal_again(self) -> None:
+        """Of the block that geth was told to seal, there may be two."""
+        self._times += 1
+
     def cut_off(self) -> None:
         """The outcome of the block that geth may be sealing will not be seen."""
         if self._open is not None:

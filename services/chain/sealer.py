@@ -20,10 +20,6 @@ GIVE_UP_AFTER_S = 2.0
 # waits for an earlier nonce does not become executable.
 LOOKS = 10
 
-# geth remakes its block for each transaction that becomes executable meanwhile. With the same transactions, in the same
-# second, that is the same block; otherwise it is another one. This close to the end of a second it may be either.
-END_OF_SECOND_S = 0.05
-
 Request = Callable[..., Awaitable[Any]]
 
 
@@ -50,6 +46,7 @@ class Sealer:
         self._writer = writer
         self._started_at: float | None = None  # None: geth does not seal
         self._started_on = ""
+        self._started_in = 0  # in which second, by the wall clock
         self._ran_until = -1  # geth may have begun to seal on blocks up to this number by itself
         self._noted = ""  # the head for which that is recorded
         self._log = log_setup.get("chain")
@@ -87,13 +84,19 @@ class Sealer:
         if not executable:
             return None
         self._note(head, signers)
-        if queued or self._wall_clock() % 1 > 1 - END_OF_SECOND_S:
+        if queued:
             self._note(head, signers)
         if not seat.now:
             self._log.debug("sealing in another's turn", block=head.number + 1, after_s=seat.after_s)
         self._started_on, self._started_at = head.hash, now
+        self._started_in = int(self._wall_clock())
         await self._request("miner_start")
         return now + GIVE_UP_AFTER_S
+
+    def moved(self, number: int, mine: bool) -> None:
+        """The chain now has block ``number``; ``mine``: this signer sealed it."""
+        self._note_a_later_second()
+        self.exposure.moved(number, mine)
 
     def vote_changed(self, head: ChainBlock, signers: Sequence[str]) -> None:
         """geth puts its vote into its block: if geth remakes it with the new vote, that is another block."""
@@ -104,7 +107,15 @@ class Sealer:
         number = head.number + 1
         self.exposure.may_seal(number, head.total + difficulty(signers, number, self._me))
 
+    def _note_a_later_second(self) -> None:
+        """geth remakes its block for each transaction that becomes executable meanwhile. With the same transactions, in
+        the same second, that is the same block; otherwise it is another one.
+        """
+        if self._started_at is not None and int(self._wall_clock()) != self._started_in:
+            self.exposure.may_seal_again()
+
     async def _stop(self) -> None:
+        self._note_a_later_second()
         mining = True
         while mining:  # a start takes effect a moment after its answer
             await self._request("miner_stop")

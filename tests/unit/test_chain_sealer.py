@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from clock import Clock
 
+from services.chain import sealer as module
 from services.chain.abi import checksummed
 from services.chain.attestations import Standing
 from services.chain.clique import NOBODY, BlockHeader, ChainBlock
@@ -114,7 +115,7 @@ async def test_geth_gets_all_that_waits_then_seals_until_the_block_is_there(
 
     geth.head, geth.pool = 3, []
     pool.included(["t1", "t2"])
-    sealer.exposure.moved(3, mine=True)
+    sealer.moved(3, mine=True)
     await sealer.act(NEVER, head(3), SIGNERS, 0.0, able=False)
     assert not geth.mining
     assert sealer.exposure.floor(SIGNERS) == 0
@@ -141,10 +142,10 @@ async def test_a_block_that_geth_may_have_begun_by_itself_counts_as_a_second_one
     waiting(pool, "t1")
     await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
     geth.head = 3  # another signer's block comes first; the transaction is still there, and geth goes on with it
-    sealer.exposure.moved(3, mine=False)
+    sealer.moved(3, mine=False)
 
     await sealer.act(NOW, head(3), SIGNERS, 0.0, able=True)
-    sealer.exposure.moved(4, mine=True)
+    sealer.moved(4, mine=True)
 
     begun = head(3).total + 1  # block 4 is b's turn
     assert sealer.exposure.floor(SIGNERS) == begun + 2 + 1
@@ -154,12 +155,12 @@ async def test_without_a_transaction_geth_has_begun_nothing(geth: Geth, pool: Po
     waiting(pool, "t1")
     await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
     geth.head, geth.pool = 3, []
-    sealer.exposure.moved(3, mine=True)
+    sealer.moved(3, mine=True)
     pool.included(["t1"])
     waiting(pool, "t2")
 
     await sealer.act(NOW, head(3), SIGNERS, 0.0, able=True)
-    sealer.exposure.moved(4, mine=True)
+    sealer.moved(4, mine=True)
 
     assert sealer.exposure.floor(SIGNERS) == 0
 
@@ -169,13 +170,13 @@ async def test_a_head_that_comes_while_geth_is_stopped_is_one_that_it_may_have_s
 ) -> None:
     waiting(pool, "t1")
     await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
-    sealer.exposure.moved(3, mine=False)
+    sealer.moved(3, mine=False)
     geth.head, geth.comes_while_stopping = 3, 4
     await sealer.act(NEVER, head(3), SIGNERS, 0.0, able=False)
     geth.head, geth.comes_while_stopping = 4, None
 
     await sealer.act(NEVER, head(4), SIGNERS, 0.0, able=True)
-    sealer.exposure.moved(5, mine=False)
+    sealer.moved(5, mine=False)
 
     assert sealer.exposure.floor(SIGNERS) == head(4).total + 1 + 2 + 1  # block 5 is c's turn
 
@@ -187,17 +188,32 @@ async def test_a_transaction_that_may_become_executable_meanwhile_may_give_a_sec
     geth.queued = 1
     await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
     assert geth.mining
-    sealer.exposure.moved(3, mine=True)
+    sealer.moved(3, mine=True)
     assert sealer.exposure.floor(SIGNERS) == head(2).total + 2 + 2 + 1
 
 
-async def test_a_block_begun_at_the_end_of_a_second_may_be_made_again_in_the_next(
-    pool: Pool, sealer: Sealer, clock: Clock
+@pytest.mark.parametrize(("seen_at", "blocks"), [(1000.999, 1), (1001.001, 2)])
+async def test_a_block_that_is_seen_in_a_later_second_than_it_was_begun_may_have_been_made_again(
+    pool: Pool, sealer: Sealer, clock: Clock, seen_at: float, blocks: int
 ) -> None:
     waiting(pool, "t1")
     clock.now = 1000.99
     await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
-    sealer.exposure.moved(3, mine=True)
+    clock.now = seen_at
+    sealer.moved(3, mine=True)
+    assert sealer.exposure.floor(SIGNERS) == (head(2).total + 2 + 2 + 1 if blocks == 2 else 0)
+
+
+async def test_a_block_that_does_not_come_within_its_second_may_be_two(
+    geth: Geth, pool: Pool, sealer: Sealer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GIVE_UP_AFTER_S", 0.0)
+    waiting(pool, "t1")
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    clock.now += 2
+    await sealer.act(NEVER, head(2), SIGNERS, 0.0, able=True)
+    assert not geth.mining
+    sealer.moved(3, mine=True)
     assert sealer.exposure.floor(SIGNERS) == head(2).total + 2 + 2 + 1
 
 
@@ -205,7 +221,7 @@ async def test_a_vote_that_changes_while_geth_seals_may_give_a_second_block(pool
     waiting(pool, "t1")
     await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
     sealer.vote_changed(head(2), SIGNERS)
-    sealer.exposure.moved(3, mine=True)
+    sealer.moved(3, mine=True)
     assert sealer.exposure.floor(SIGNERS) == head(2).total + 2 + 2 + 1
 
 
@@ -213,7 +229,7 @@ async def test_a_vote_that_changes_before_is_in_the_only_block(pool: Pool, seale
     sealer.vote_changed(head(2), SIGNERS)
     waiting(pool, "t1")
     await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
-    sealer.exposure.moved(3, mine=True)
+    sealer.moved(3, mine=True)
     assert sealer.exposure.floor(SIGNERS) == 0
 
 
@@ -235,7 +251,7 @@ class Shared:
         account: Any = SimpleNamespace(address="b")
         process: Any = SimpleNamespace(genesis="")
         self.federation = Federation(account, process, geth.request, lambda: None)
-        self.federation._sealer._wall_clock = Clock(1000.5)  # at the end of a second a block may be made twice
+        self.federation._sealer._wall_clock = Clock(1000.5)  # in a later second, geth may have made another block
         self.federation.tail.links = [head(0)]
         vars(self.federation.tail.head.header)["signer"] = "nobody"  # else it would be read from the seal
         self.federation.voting.eras = [Era(0, ("a", "b", "c"))]
@@ -246,9 +262,9 @@ class Shared:
 
     def floor(self) -> int:
         """Once its block has come."""
-        exposure = self.federation.attestations._exposure
-        exposure.moved(1, mine=True)
-        return exposure.floor(SIGNERS)
+        sealer = self.federation._sealer
+        sealer.moved(1, mine=True)
+        return sealer.exposure.floor(SIGNERS)
 
 
 @pytest.mark.parametrize("blocks", [5, 400])
