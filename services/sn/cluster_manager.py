@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.chain.federation import Federation
-from services.errors import ChainError, Expelled, NotAMember, NotInSync, OrganizationNotHeld, SwarmError
+from services.errors import ChainError, Expelled, NotAMember, NotInSync, OrganizationNotHeld
 from services.identity.identity import Identity
 from services.runtime import logs
 from services.runtime.background import Background
@@ -192,13 +192,11 @@ class ClusterManager:
 
     async def _mark_left(self, name: str) -> None:
         try:
-            await self._trainings.network.mark_member_left("sn", name, LOST)
-        except NotAMember:
-            pass
-        except SwarmError:
+            with contextlib.suppress(NotAMember):
+                await self._trainings.network.mark_member_left("sn", name, LOST)
+        finally:
             self._timers.pop(name, None)
-            self.follow()  # once more, after another grace period
-            raise
+            self.follow()  # if it is still listed: once more, after another grace period
 
     async def _part(self) -> None:
         async for _ in self._federation.finals.follow():

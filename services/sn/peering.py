@@ -69,8 +69,8 @@ class ChainName:
 class _Other:
     """An SN at the other end of a stream. Until it has said hello, ``account`` is empty, and ``name`` may be.
 
-    ``met``: this stream counts among those that keep the two in touch. ``organization``: whose CA issued its
-    certificate.
+    ``met``: this stream counts among those that keep the two in touch. ``ended``: it never will again.
+    ``organization``: whose CA issued its certificate.
     """
 
     name: str
@@ -79,6 +79,7 @@ class _Other:
     account: str = ""
     enode: Enode | None = None  # where this SN's geth reaches the other's geth
     met: bool = False
+    ended: bool = False
     called: bool = False  # this SN opened the stream
     seen: pb.PeerSeen | None = None  # where its API is, as it says
     deaf: bool = False
@@ -222,8 +223,8 @@ class Peering:
                 raise error
         finally:
             reading.cancel()
+            self._left(other)  # before any wait: gRPC may cancel this call although it is ending already
             await asyncio.gather(reading, return_exceptions=True)
-            self._left(other)
 
     async def _stay_in_touch(self, name: str) -> None:
         wait, told, tries = FIRST_WAIT_S, False, 0
@@ -356,7 +357,7 @@ class Peering:
         with contextlib.suppress(ChainError):
             await self._trust(other, enode)
             other.tell(pb.PeerNews(welcome=pb.PeerWelcome()))
-        if first:
+        if first and not other.ended:
             self._met(other)
 
     def _check_account(self, account: str, other: _Other) -> None:
@@ -428,21 +429,28 @@ class Peering:
             self.changed()
 
     def _left(self, other: _Other) -> None:
-        if not other.met:  # it ended during the greeting
-            return
-        self.alive[other.name] -= 1
+        other.ended = True
+        if other.met:
+            self.alive[other.name] -= 1
         if self.alive[other.name]:
+            return
+        account = self._accounts.get(other.name, other.account)  # of its last stream
+        if not self._is_known(other) and not self._greets_again(other):
+            self._federation.attestations.forget(account)
+            self._forget(other.name)
+        if not other.met:  # it ended during the greeting
             return
         del self.alive[other.name]
         if other.name in self._gone:
             self._gone[other.name].set()
-        self._federation.disconnected(other.account)
-        if not self._is_known(other):
-            self._federation.attestations.forget(other.account)
-            self._forget(other.name)
+        self._federation.disconnected(account)
         if not self._stopped.is_set():
             _log.warning("an SN has disconnected", name=other.name)
             self.changed()
+
+    def _greets_again(self, other: _Other) -> bool:
+        """Whether it has another stream, which may not have been met yet."""
+        return any(one.name == other.name and not one.ended for one in self._others)
 
     async def _hello(self) -> pb.PeerNews:
         return pb.PeerNews(

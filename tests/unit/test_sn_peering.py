@@ -110,6 +110,15 @@ class Stream:
             call(None)
         await self._running
 
+    def breaks(self) -> None:
+        """What the other SN says ends, as if it had been killed."""
+        self._said.put_nowait(None)
+
+    async def cancelled(self) -> None:
+        """What gRPC does with a call whose caller has gone, even if it is ending already."""
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
 
 @pytest.fixture
 async def geth_peers() -> GethPeers:
@@ -122,11 +131,17 @@ def ways() -> Ways:
 
 
 @pytest.fixture
-async def peering(geth_peers: GethPeers, ways: Any) -> Peering:
+def in_touch() -> set[str]:
+    """Accounts that the chain takes for connected."""
+    return set()
+
+
+@pytest.fixture
+async def peering(geth_peers: GethPeers, ways: Any, in_touch: set[str]) -> Peering:
     federation: Any = SimpleNamespace(
         pool=Pool(), geth_peers=geth_peers,
         attestations=SimpleNamespace(own=LatestValue(), forget=lambda _: None), account=account_of("sn-1"),
-        connected=lambda _: None, disconnected=lambda _: None, take=lambda _: None,
+        connected=in_touch.add, disconnected=in_touch.discard, take=lambda _: None,
     )  # fmt: skip
     identity: Any = SimpleNamespace(name="sn-1")
     chain = ChainName(1, bytes.fromhex(GENESIS))
@@ -156,6 +171,50 @@ async def test_a_second_stream_that_ends_while_it_is_greeted_does_not_end_the_fi
 
     await first.end()
     assert not peering.alive["sn-2"]
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_an_sn_that_is_killed_is_out_of_touch_whenever_its_call_is_cancelled(
+    peering: Peering, in_touch: set[str], turns: int
+) -> None:
+    """Its stream ends by itself, and in some turn of the event loop, while it ends, gRPC cancels the call as well."""
+    stream = Stream(peering)
+    stream.hello()
+    await changed(peering)
+    stream.breaks()
+    for _ in range(turns):
+        await asyncio.sleep(0)  # noqa: TID251 - one turn
+    await stream.cancelled()
+    assert not peering.alive["sn-2"]
+    assert not in_touch
+
+
+async def test_an_unknown_sn_that_ends_while_it_is_greeted_leaves_nothing(
+    peering: Peering, geth_peers: GethPeers, ways: Ways, in_touch: set[str]
+) -> None:
+    geth_peers.quick.clear()
+    stream = Stream(peering)
+    stream.hello()
+    await geth_peers.asked.wait()
+    await stream.cancelled()
+    while geth_peers.trusted:
+        await geth_peers.forgotten.wait()
+    assert not (peering.alive["sn-2"] or in_touch or ways.to)
+
+
+async def test_an_sn_that_came_back_with_another_account_leaves_neither_in_touch(
+    peering: Peering, in_touch: set[str]
+) -> None:
+    """It lost its data, and its first stream ends last: the network between the two had broken."""
+    first, second = Stream(peering), Stream(peering)
+    first.hello()
+    await changed(peering)
+    second.hello(account=account_of("sn-2 again"))
+    await second.told("welcome")
+    assert in_touch == {account_of("sn-2 again")}
+    await second.end()
+    await first.end()
+    assert not in_touch
 
 
 async def test_an_sn_of_a_chain_that_was_founded_anew_is_of_another_swarm(peering: Peering) -> None:
