@@ -16,15 +16,12 @@ SIZES = (TOO_BIG, -4, 4)
 async def announced_first(ground: Ground) -> None:
     """In the first round nothing is agreed yet: whoever leads knows by its own parameters, and leaves the liar out."""
     liar = next(iter(ground.traffic.pairs.values()))
-    liar.expected_exit = (
-        True  # until it is seen to go on: that the first round was opened again may be overtaken unseen
-    )
+    liar.expected_exit = True  # until it is seen to go on
     ground.hits(f"{liar.name} in its first check-in")
     await ground.traffic.told(liar.node.lie)
     ground.went.rogue_digests.append(liar.node.lie.with_suffix(TOLD).read_text())
     told = [seen for seen in ground.traffic.history.seen if liar.name in seen.left_out]
-    opened_again = any(seen.round == 1 and seen.state == "CHECKIN" for seen in told)
-    if told and not opened_again:
+    if told:
         going_on = asyncio.create_task(ground.traffic.contributes(liar.name))
         await asyncio.wait({going_on, liar.sl.exited}, return_when=asyncio.FIRST_COMPLETED)
         if not liar.sl.exited.done():
@@ -32,7 +29,7 @@ async def announced_first(ground: Ground) -> None:
             liar.expected_exit = False
             return
         going_on.cancel()
-    # The first round went on without it, or was below minPeers without it and there is nothing yet to go on from.
+    # The first round went on without it, or it was left out by the next leader too.
     await ground.ends_badly(liar, LEFT_OUT if told else REFUSED)
     await ground.come_back(liar)
 

@@ -18,7 +18,7 @@ from services.sl.round.runner import Runner
 from services.sl.round.tasks import RoundTasks
 from services.sl.transfer.replication import ResultReplicator, UnpublishedResult
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import Model
+from services.sl.view import Exclusion, Model
 from swarm_callback.digest import SEGMENT_BYTES, combine
 
 SMALL, SHARED = 1000, 1_500_000
@@ -156,3 +156,28 @@ async def test_one_participant_drags_a_mean_away_and_no_robust_merge(pki: Any, t
         assert len(set(await asyncio.gather(*(program.run() for program in programs)))) == 1
     first = programs[0].seen[0]["w"]
     assert (np.abs(first) <= 2).all() == (method != "mean")
+
+
+async def test_a_leader_that_leaves_all_others_out_of_the_first_round_ends_nobody(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, lied = Runner._perform, []
+
+    def perform(runner: Runner, action: do.Action) -> None:
+        if isinstance(action, do.Publish) and not lied:
+            others = [name for name in names if name != runner._name]
+            lied.extend(others)
+            action = do.Reopen(action.round, action.term, tuple(Exclusion(name, "it is unusable") for name in others))
+        honest(runner, action)
+
+    monkeypatch.setattr(Runner, "_perform", perform)
+    names = NAMES[:3]
+    async with swarm_of(pki, tmp_path, *names) as swarm:
+        programs = [
+            swarm.ml(name, model(number, SMALL), lambda arrays, _: arrays, rounds=1, min_peers=3)
+            for number, name in enumerate(names)
+        ]
+        assert len(set(await asyncio.gather(*(program.run() for program in programs)))) == 1
+        events = await swarm.events()
+    assert sorted(event.name for event in events if type(event).__name__ == "LeftOut") == sorted(lied)
+    assert all(answer.contributed for program in programs for answer in program.answers)

@@ -336,13 +336,20 @@ def test_a_node_left_out_of_a_round_goes_on_from_its_result_with_the_reason() ->
         (Exclusion(ME, "non-finite? its parameters could not be fetched"), errors.LeftOutOfRound),
     ],
 )
-def test_left_out_of_the_very_first_round_ends_the_node(excluded: Exclusion, kind: type[errors.SwarmError]) -> None:
+def test_left_out_of_the_very_first_round_by_two_leaders_in_turn_ends_the_node(
+    excluded: Exclusion, kind: type[errors.SwarmError]
+) -> None:
     reopened = view(check_ins=(entry(OTHER),), left_out=(excluded,), block=6)
     state, actions = walk(awaiting(), on.StatusChanged(reopened))
+    assert of(tuple(actions), do.SendCheckIn) == [do.SendCheckIn(1, 0, MINE, 7, False)]
+    (told,) = of(tuple(actions), do.NotifyML)
+    assert excluded.reason in told.text
+    again = view(term=2, check_ins=(entry(OTHER),), left_out=(excluded,), block=8)
+    state, actions = walk(state, on.CheckInAccepted(7), on.StatusChanged(again))
     assert isinstance(state, Ended)
     assert type(state.error) is kind
-    assert [type(action) for action in actions] == [do.AbortML, do.Leave]
-    assert excluded.reason in actions[1].reason  # type: ignore[attr-defined]
+    assert [type(action) for action in actions[-2:]] == [do.AbortML, do.Leave]
+    assert excluded.reason in actions[-1].reason  # type: ignore[attr-defined]
 
 
 def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds() -> None:
@@ -374,8 +381,9 @@ def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
 def test_left_out_before_the_reply_to_its_check_in_came() -> None:
     merging = view(RoundState.MERGE, leader=OTHER, check_ins=ALL_IN)
     reopened = view(term=1, check_ins=(entry(OTHER),), left_out=(Exclusion(ME, "gone"),), block=6)
-    state, _ = walk(STATES[CheckingIn], on.StatusChanged(merging), on.StatusChanged(reopened), on.CheckInAccepted(5))
-    assert isinstance(state, Ended)
+    seen = on.StatusChanged(merging), on.StatusChanged(reopened), on.CheckInAccepted(5)
+    _, actions = walk(STATES[CheckingIn], *seen)
+    assert of(tuple(actions), do.SendCheckIn)
 
 
 def test_a_finished_node_that_was_left_out_only_counts_as_finished_from_then_on() -> None:

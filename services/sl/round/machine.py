@@ -365,8 +365,14 @@ def _take(node: EnrolledNode, result: AcceptedResult, checked_in_to: int = 0, ea
 
 
 def _left_out(state: Awaiting, excluded: Exclusion) -> Step:
-    """The round was opened again without this node."""
+    """The round was opened again without this node. In the very first round there is no result to go on from: the next
+    leader decides too, since the first one may have lied.
+    """
     node, last = state.node, state.node.view.last
+    if last is None and not node.doubted:
+        following, actions = _turn(replace(node, doubted=True))
+        text = f"left out of round {state.round}: {excluded.reason}; trying again with the next leader"
+        return following, (do.NotifyML(text), *actions)
     if last is None:
         kind = ModelNotFinite if excluded.not_finite else LeftOutOfRound
         return _fail(state, kind(node=node.name, round=state.round, reason=excluded.reason))

@@ -23,7 +23,8 @@ class EnrolledNode:
     """What a node carries through all states once it is enrolled. ``offer``: the parameters for which ML awaits an
     answer.
 
-    ``rejoining``: the swarm took this node for dead, and it is enrolling again.
+    ``rejoining``: the swarm took this node for dead, and it is enrolling again. ``doubted``: a leader has left its
+    parameters out of the very first round.
     """
 
     opened: SessionOpened
@@ -31,6 +32,7 @@ class EnrolledNode:
     held: HeldModel | None = None
     offer: Offer | None = None
     rejoining: bool = False
+    doubted: bool = False
 
     @property
     def name(self) -> str:
