@@ -182,6 +182,8 @@ class SwarmCallbackBase(Platform):
                 merged = session.finish(self._epochs_done, self._options.checkin, examples, header, data)
                 self._take(session, merged)
             session.bye()
+        if self._keeper is not None:
+            self._keeper.end()
         self.logger.info("All peers and Swarm training rounds finished. Final Swarm model was loaded.")
 
     def count_batches(self, count: int) -> None:

@@ -24,23 +24,45 @@ class BestKeeper:
         self._path = Path(path)
         self._logger = logger
         self._missed = 0
+        self._unsaved = 0
         self.best: Best | None = None
 
     def look(self, best_round: int, held_round: int, held: memoryview) -> None:
         """Writes ``held`` to the file if its round is the best. ``held``: the merged stream of ``held_round``, empty if
-        there is none. Raises OSError.
+        there is none. A file that cannot be written is a warning.
         """
-        if not best_round or best_round in (self._missed, self.best.round if self.best else 0):
+        if not best_round or best_round in (self._missed, self._unsaved, self.best.round if self.best else 0):
             return
         if best_round != held_round or not len(held):
-            self._missed = best_round
+            self._missed, self._unsaved = best_round, 0
             self._logger.warning(
                 "The best merged model so far is that of round %d, which this node did not get; it keeps %s",
-                best_round, f"that of round {self.best.round}" if self.best else "none",
+                best_round, self._kept(),
             )  # fmt: skip
             return
         digest = StreamDigest()
         digest.update(held)
-        write_whole(self._path, [held])
+        try:
+            write_whole(self._path, [held])
+        except OSError as error:
+            if not self._unsaved:
+                self._logger.warning(
+                    "The best merged model so far, that of round %d, cannot be saved as %s (%s); training continues",
+                    best_round, self._path, error.strerror or error,
+                )  # fmt: skip
+            self._unsaved = best_round
+            return
+        self._unsaved = 0
         self.best = Best(best_round, digest.digest().hex(), self._path)
         self._logger.info("Best merged model so far: round %d, %s, %s", best_round, self.best.digest[:16], self._path)
+
+    def end(self) -> None:
+        """The training is over: warns if the best model could not be saved."""
+        if self._unsaved:
+            self._logger.warning(
+                "The best merged model is that of round %d, which could not be saved; %s has %s",
+                self._unsaved, self._path, self._kept(),
+            )  # fmt: skip
+
+    def _kept(self) -> str:
+        return f"that of round {self.best.round}" if self.best else "none"

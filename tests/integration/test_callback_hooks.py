@@ -1,8 +1,11 @@
 """What users can do with each merge: a hook, a record, a fresh optimizer, a proximal term."""
 
+import errno
 import importlib
+import itertools
 import logging
 import math
+import os
 import sys
 from types import ModuleType
 
@@ -15,6 +18,7 @@ from test_callback_flow import Numbers, numbers
 from swarm_callback import wire
 from swarm_callback.digest import digest_of_file
 from swarm_callback.errors import MissingParameter, NotTheSameIndices, ParameterError, Unsupported, UsageError
+from swarm_callback.files import write_whole
 from swarm_callback.params import decode, encode
 from swarm_callback.torch import SwarmCallback
 
@@ -257,6 +261,38 @@ def test_the_best_merged_model_is_kept_with_its_digest(serve, tmp_path):
     assert callback.best.digest == digest_of_file(path).digest().hex()
     callback.load_best()
     assert callback.values["x"].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("full_at", "kept"), [({1}, 2), ({2}, 1), ({1, 2}, None)])
+def test_a_best_model_that_cannot_be_saved_is_a_warning_and_the_training_continues(
+    serve, tmp_path, monkeypatch, caplog, *, full_at, kept
+):
+    writes = itertools.count(1)
+
+    def full(path, pieces):
+        if next(writes) in full_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_whole(path, pieces)
+
+    monkeypatch.setattr("swarm_callback.best.write_whole", full)
+    served = serve(Judged())
+    path = tmp_path / "best"
+    callback = numbers(keepBest=str(path), evaluate=lambda model: (1.0, 1.0))
+    callback.on_train_begin()
+    callback.count_batches(9)
+    callback.count_batches(9)
+    callback.count_batches(9)
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert (callback.best.round if callback.best else None) == kept
+    begin, end = "The best merged model so far, that of round", "The best merged model is that of round 2, which"
+    assert [message for message in caplog.messages if message.startswith(begin)] == [
+        f"{begin} {min(full_at)}, cannot be saved as {path} (No space left on device); training continues"
+    ]
+    has = f"that of round {kept}" if kept else "none"
+    last = [] if kept == 2 else [f"{end} could not be saved; {path} has {has}"]
+    assert [message for message in caplog.messages if message.startswith(end)] == last
+    assert not any("did not get" in message for message in caplog.messages)
 
 
 def test_validation_without_a_metric_reports_none_and_has_no_say_in_early_stopping(serve, caplog):
