@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from services.chain.abi import checksummed
@@ -25,7 +24,7 @@ from services.runtime.addresses import join_address
 from services.runtime.background import Background
 from services.sn import requests
 from services.sn.chain_relay import LOOPBACK, ChainRelay
-from services.sn.fetching import fetch_blocks
+from services.sn.fetching import BlockFetcher
 from services.sn.names import Holder
 from services.sn.state import KnownSN
 
@@ -33,7 +32,6 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
 SECOND_DIAL_AFTER_S = 2.0
 FIND_HOLDER_S = 3.0  # longer than a process has to answer
-PAGE_BYTES = 2**20
 
 # SNs of one organization that say hello but are not in the directory, or whose entry has not arrived here yet.
 NEWCOMERS_AT_ONCE = 16
@@ -42,12 +40,6 @@ OF_NEWCOMERS = ""  # transactions of all newcomers count together
 # Messages that may wait for one SN: more than all SNs together may have waiting at once. One that reads nothing gets no
 # more.
 OUTBOX_LIMIT = 16_384
-
-# For how long an SN is believed that announces blocks but does not send them, and how many bytes without progress are
-# taken from one that does.
-BELIEVED_FOR_S = 30.0
-USELESS_BYTES = 8 * 2**20
-
 
 Outbox = asyncio.Queue[pb.PeerNews | None]
 
@@ -135,7 +127,8 @@ class Peering:
     def start(self, peers: Iterable[KnownSN], fetch_into: Path, through: str) -> None:
         """Looks for the SNs known from before, and for the one at the address ``through``, if that is given."""
         self._background.keep(self._greet_again, "telling other SNs of this node's geth")
-        self._background.keep(lambda: self._fetch_blocks(fetch_into), "fetching blocks")
+        fetcher = BlockFetcher(self._identity, self._federation, self._api_of, fetch_into)
+        self._background.keep(fetcher.run, "fetching blocks")
         for peer in peers:
             self.know(peer.name, peer.host, peer.port)
         if through:
@@ -480,6 +473,16 @@ class Peering:
                         other.tell(pb.PeerNews(welcome=pb.PeerWelcome()))
                 await self._greet_all()
 
+    def _api_of(self, account: str) -> tuple[str, str] | None:
+        """Name and API address of an SN in touch, the address empty if its API is not open yet."""
+        other = next((other for other in self._others if other.account == account), None)
+        if other is None:
+            return None
+        address = self._addresses.get(other.name, "")
+        if not address and other.seen is not None:
+            address = join_address(other.seen.host, other.seen.port)
+        return other.name, address
+
     # --- what all SNs are asked -------------------------------------------------------------------------
 
     async def holder_elsewhere(self, claim: Holder) -> str:
@@ -500,61 +503,6 @@ class Peering:
         except SwarmError as error:
             _log.debug("an SN does not say who holds a name", sn=sn, why=str(error))
             return ""
-
-    # --- blocks -------------------------------------------------------------------------------------
-
-    async def _fetch_blocks(self, into: Path) -> None:
-        """Fetches blocks that geth does not get from other geths, whenever the chain lags behind."""
-        failing: dict[str, float] = {}
-        async for account in self._federation.lagging.follow():
-            other = next((other for other in self._others if other.account == account), None)
-            claimed = self._federation.attestations.totals.get(account, 0)
-            if other is None or not await self._federation.is_behind(account):  # blocks came from elsewhere
-                continue
-            if await self._fetched(other, into):
-                failing.pop(account, None)
-            elif monotonic() < failing.setdefault(account, monotonic()) + BELIEVED_FOR_S:
-                continue
-            await self._federation.doubt(account, claimed)
-
-    async def _fetched(self, other: _Other, into: Path) -> bool:
-        """Whether it sent all that it has."""
-        address = self._addresses.get(other.name, "")
-        if not address and other.seen is not None:
-            address = join_address(other.seen.host, other.seen.port)
-        if not address:  # its API is not open yet
-            return False
-        try:
-            await self._fetch_from(other.name, address, into)
-        except SwarmError as error:
-            _log.warning("blocks could not be fetched", of=other.name, reason=str(error))
-            return False
-        return True
-
-    async def _fetch_from(self, name: str, address: str, into: Path) -> None:
-        federation, useless, had = self._federation, 0, -1
-
-        async def more(taken: int) -> bool:
-            """Stops an SN that sends the same blocks again and again."""
-            nonlocal useless, had
-            has = await federation.head_number()
-            useless, had = (useless + taken, had) if has <= had else (0, has)
-            return useless <= USELESS_BYTES
-
-        async with SNClient(address, self._identity, name) as client:
-            await fetch_blocks(client, federation.geth_peers, federation.final_number, into, of=name, more=more)
-
-
-async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.BlocksPage]:
-    """The blocks after number ``since``, in messages of moderate size."""
-    page = bytearray()
-    async for block in federation.geth_peers.raw_blocks(since):
-        page += block
-        if len(page) > PAGE_BYTES:
-            yield pb.BlocksPage(blocks=bytes(page))
-            page.clear()
-    if page:
-        yield pb.BlocksPage(blocks=bytes(page))
 
 
 def _relayed(raw: bytes, by: str) -> PendingTransaction:

@@ -9,8 +9,9 @@ from services.rpc.server import caller
 from services.sn import requests
 from services.sn.admission import admit
 from services.sn.api import ApiContext
+from services.sn.fetching import block_pages
 from services.sn.membership import DirectoryMember
-from services.sn.peering import Peering, block_pages
+from services.sn.peering import Peering
 
 
 class PeeringApi:
