@@ -155,12 +155,16 @@ def revoke(
 
 @app.command()
 def readmit(context: typer.Context, node: Annotated[str, typer.Argument(metavar="NODE")]) -> None:
-    """Let a node whose seat was revoked take one again."""
+    """Let a node take seats again that was expelled from its swarm, or whose seat was revoked."""
     session = session_of(context)
     for it in session.get("/revocations"):
         if it["node"] == node:
             session.send("DELETE", f"/revocations/{it['id']}")
             print(f"{node} may take a seat for {it['feature']} again")
+    for it in session.get("/expulsions"):
+        if it["name"] == node:
+            session.send("DELETE", f"/expulsions/{it['id']}")
+            print(f"{it['role']} {node} may take seats again; its swarm does not take it back")
 
 
 @app.command()

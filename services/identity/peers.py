@@ -159,6 +159,7 @@ class TrustBundle:
         if self.organizations is None:
             return peer
         owner, ca = self.organizations.owner((peer.trust_domain, peer.role, peer.name), der, others)
+        self.expulsions.check(peer.role, peer.name, owner)
         return replace(peer, organization=owner, ca=_key_fingerprint_kept(ca))
 
 

@@ -34,6 +34,7 @@ STATE = (
     schema.reservations,
     schema.leases,
     schema.revocations,
+    schema.expulsions,
     schema.users,
     schema.api_tokens,
     schema.settings,
@@ -189,7 +190,14 @@ def _continue_sequences(transaction: Transaction) -> None:
     """Sets PostgreSQL's sequences behind the highest restored id: they do not follow rows inserted with an id."""
     if transaction.connection.dialect.name == "sqlite":
         return
-    for table in (schema.reservations, schema.revocations, schema.users, schema.checkouts, schema.denials):
+    for table in (
+        schema.reservations,
+        schema.revocations,
+        schema.expulsions,
+        schema.users,
+        schema.checkouts,
+        schema.denials,
+    ):
         most = transaction.connection.scalar(select(func.max(table.c.id))) or 0
         statement = text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :next, false)")
         transaction.connection.execute(statement, {"name": table.name, "next": most + 1})

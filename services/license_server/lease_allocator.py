@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, bindparam, delete, insert, select, update
 
-from services.errors import LeaseUnknown, LicenseError, LicenseExpired, LicenseRevoked, SwarmError
+from services.errors import Expelled, LeaseUnknown, LicenseError, LicenseExpired, LicenseRevoked, SwarmError
 from services.license_server.database import Database, Transaction
 from services.license_server.leases import (
     LeaseHolder,
@@ -24,7 +24,7 @@ from services.license_server.leases import (
 )
 from services.license_server.licenses import usable_grants
 from services.license_server.pools import read_pools
-from services.license_server.schema import checkouts, leases, revocations
+from services.license_server.schema import checkouts, expulsions, leases, revocations
 from services.license_server.server_settings import Values, read_values
 from services.license_server.usage import note_denial
 from services.runtime import logs
@@ -32,7 +32,7 @@ from services.runtime import logs
 MAX_BATCH = 256  # requests per transaction
 
 # How the use of a seat ended.
-How = Literal["released", "stale", "revoked"]
+How = Literal["released", "stale", "revoked", "expelled"]
 
 _log = logs.get("license-server")
 
@@ -107,7 +107,7 @@ class LeaseAllocator:
         seat.
 
         Raises LicenseError, WrongRole, NoSeatLeft, SeatsReserved, LicenseExpired, LicenseNotYetValid, LicenseRevoked,
-        NodeNotAllowed.
+        NodeNotAllowed, Expelled.
         """
         granted: Granted = self._now(lambda turn: self._acquire(turn, holder, feature))
         return granted
@@ -199,6 +199,7 @@ class LeaseAllocator:
 
     def _acquire(self, turn: Turn, holder: LeaseHolder, feature: str) -> Granted:
         transaction = turn.transaction
+        _require_not_expelled(transaction, holder)
         try:
             require_feature(holder, feature)
             _require_not_revoked(transaction, holder, feature)
@@ -213,7 +214,10 @@ class LeaseAllocator:
             note_denial(transaction, holder, feature, refusal)
             raise
         token = transaction.next("token")
-        seen = {"address": holder.address, "certificate": holder.certificate, "renewed_at": transaction.wall}
+        seen = {
+            "address": holder.address, "certificate": holder.certificate, "renewed_at": transaction.wall,
+            "organization": holder.organization,
+        }  # fmt: skip
         if held is not None:
             again = {"token": token, "expires": turn.until, "fingerprint": holder.fingerprint, **seen}
             transaction.write(update(leases).where(leases.c.id == held["id"]).values(again))
@@ -254,7 +258,7 @@ class LeaseAllocator:
             lease = require_current(_one(turn.transaction, lease_id), lease_id, token, holder)
         except LeaseUnknown:
             return
-        _end(turn.transaction, [lease.id], "revoked" if lease.revoked is not None else "released")
+        end_leases(turn.transaction, [lease.id], "revoked" if lease.revoked is not None else "released")
         _log.info("seat returned", feature=lease.feature, by=lease.node)
 
     def _extend(self, turn: Turn, lease_id: str) -> None:
@@ -268,19 +272,27 @@ class LeaseAllocator:
     def _free_stale(self, transaction: Transaction) -> int:
         stale = _taken(transaction, select(*_FIELDS).where(leases.c.expires <= transaction.now))
         if stale:
-            _end(transaction, [lease.id for lease in stale], "stale")
+            end_leases(transaction, [lease.id for lease in stale], "stale")
         for lease in stale:
             _log.warning("seat freed, as it was not renewed", feature=lease.feature, of=lease.node)
         return len(stale)
 
 
-def _end(transaction: Transaction, ids: Sequence[str], how: How) -> None:
+def end_leases(transaction: Transaction, ids: Sequence[str], how: How) -> None:
     transaction.write(delete(leases).where(leases.c.id.in_(ids)))
     transaction.write(
         update(checkouts)
         .where(checkouts.c.lease.in_(ids), checkouts.c.ended_at.is_(None))
         .values(ended_at=transaction.wall, how=how)
     )
+
+
+def _require_not_expelled(transaction: Transaction, holder: LeaseHolder) -> None:
+    """The connection was accepted, perhaps a moment before the expulsion was heard."""
+    it = expulsions.c
+    named = (it.role == holder.role) & (it.name == holder.name.partition("/")[0]) & it.lifted_at.is_(None)
+    if transaction.row(select(it.name).where(named, it.organization.in_({"", holder.organization}))) is not None:
+        raise Expelled(name=holder.name)
 
 
 def _require_not_revoked(transaction: Transaction, holder: LeaseHolder, feature: str) -> None:

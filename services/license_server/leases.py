@@ -28,13 +28,14 @@ NAMED_HOLDERS = 12  # listed in the error if a pool is full
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """A node, as identified by its certificate."""
+    """A node, as identified by its certificate. ``organization``: '' without a trust file."""
 
     role: str
     name: str
     fingerprint: str
     address: str = ""
     certificate: str = ""  # PEM
+    organization: str = ""
 
 
 @dataclass(frozen=True)

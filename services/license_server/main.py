@@ -92,6 +92,7 @@ async def serve(  # no fewer parameters are possible
 
     Client certificates are optional in the handshake, as browsers have none; the node API requires one.
     """
+    services.expulsions.guard(identity)
     context = identity.server_context(client_certificate="optional")
     server = NodeServer(Web(services, partner), context, stop, started, keep_alive_s=KEEP_ALIVE_S)
     with deciding(services):

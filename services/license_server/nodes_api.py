@@ -18,6 +18,7 @@ from services.license_server.nodes_messages import AcquireRequest, RenewRequest,
 from services.license_server.nodes_openapi import document
 from services.license_server.services import Services
 from services.license_server.swarms import SwarmRegistry
+from services.licensing.expulsions import ExpulsionsRequest
 from services.licensing.swarms import LeasingSwarms
 from services.runtime import logs
 from services.web.answers import error_content, send_json, status_of
@@ -99,6 +100,7 @@ class NodesApi:
             ("POST", "/v1/leases/{lease_id}/renew"): self._renew,
             ("DELETE", "/v1/leases/{lease_id}"): self._release,
             ("POST", "/v1/swarms"): self._hear_swarm,
+            ("POST", "/v1/expulsions"): self._hear_expulsions,
             ("GET", "/v1/status"): self._status,
             ("GET", "/v1/openapi.json"): self._describe,
             ("GET", "/v1/partner"): self._tell_partner,
@@ -125,7 +127,7 @@ class NodesApi:
             raise NoSuchThing(what="path", name=scope["path"][:100])
         body = await _body(scope, receive)
         client = scope.get("client") or ("", 0)
-        holder = LeaseHolder(peer.role, peer.name, peer.fingerprint, client[0], _pem(certificate))
+        holder = LeaseHolder(peer.role, peer.name, peer.fingerprint, client[0], _pem(certificate), peer.organization)
         return await handler(holder, NodeRequest(scope, lease_id, body))
 
     async def _acquire(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
@@ -173,6 +175,12 @@ class NodesApi:
         self._guard()
         self._swarms.hear(holder, said.network, said.address)
         return 200, LeasingSwarms(swarms=self._swarms.all()).model_dump()
+
+    async def _hear_expulsions(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
+        members = [(it.role, it.name) for it in call.read(ExpulsionsRequest).members]
+        self._guard()
+        await asyncio.to_thread(self._services.expulsions.hear, holder, members)
+        return 204, None
 
     async def _describe(self, _holder: LeaseHolder, _call: NodeRequest) -> tuple[int, Any]:
         return 200, document()

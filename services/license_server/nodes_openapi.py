@@ -13,6 +13,7 @@ from services.license_server.nodes_messages import (
     StatusReply,
     SwarmRequest,
 )
+from services.licensing.expulsions import ExpulsionsRequest
 from services.licensing.swarms import LeasingSwarms
 
 _REFUSALS = {
@@ -28,7 +29,8 @@ _REFUSALS = {
 def document() -> dict[str, Any]:
     """OpenAPI 3.1."""
     models: list[type[BaseModel]] = [
-        AcquireRequest, RenewRequest, LeaseReply, StatusReply, SwarmRequest, LeasingSwarms, ErrorReply,
+        AcquireRequest, RenewRequest, LeaseReply, StatusReply, SwarmRequest, LeasingSwarms, ExpulsionsRequest,
+        ErrorReply,
     ]  # fmt: skip
     _, schemas = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
@@ -75,6 +77,14 @@ def document() -> dict[str, Any]:
                     LeasingSwarms,
                     SwarmRequest,
                 )
+            },
+            "/v1/expulsions": {
+                "post": {
+                    "summary": "An SN says who was expelled from its swarm. It is believed about members of its own "
+                    "organization; one of the server's organization, about everybody.",
+                    "requestBody": {"required": True, "content": _content(ExpulsionsRequest)},
+                    "responses": {"204": {"description": "They have no seats any more."}, **_refusals()},
+                }
             },
             "/v1/status": {"get": _operation("Seats and who holds them, and the swarms that lease here.", StatusReply)},
         },

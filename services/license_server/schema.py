@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 # The newest migration in `migrations/versions`; a test compares the two.
-REVISION = "0005"
+REVISION = "0006"
 
 metadata = MetaData()
 
@@ -101,6 +101,7 @@ leases = Table(
     Column("reservation", Integer),
     Column("revoked_at", Double),
     Column("revoke_reason", Text),
+    Column("organization", Text, nullable=False, server_default=""),  # '' without a trust file
     UniqueConstraint("feature", "fingerprint", "node", name="one_lease_a_node"),  # a certificate may have slots
 )
 
@@ -118,6 +119,19 @@ revocations = Table(
     Column("certificate", Text, nullable=False, server_default=""),  # PEM, '' if unknown
 )
 
+expulsions = Table(
+    "expulsions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("organization", Text, nullable=False),  # of the member; '' if of any
+    Column("role", String(16), nullable=False),
+    Column("name", Text, nullable=False),  # in the certificate, which covers all its slots
+    Column("said_by", Text, nullable=False),  # name of the SN
+    Column("at", Double, nullable=False),
+    Column("lifted_at", Double),
+    UniqueConstraint("organization", "role", "name", name="one_expulsion_a_member"),
+)
+
 checkouts = Table(
     "checkouts",
     metadata,
@@ -128,7 +142,7 @@ checkouts = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("taken_at", Double, nullable=False, index=True),
     Column("ended_at", Double),
-    Column("how", String(16)),  # released, stale, revoked
+    Column("how", String(16)),  # released, stale, revoked, expelled
 )
 
 denials = Table(

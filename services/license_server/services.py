@@ -11,6 +11,7 @@ from services.license_server.api_tokens import ApiTokens
 from services.license_server.audit_log import AuditLog
 from services.license_server.backup import Backup
 from services.license_server.database import Database
+from services.license_server.expulsions import ReportedExpulsions
 from services.license_server.lease_admin import Leases
 from services.license_server.lease_allocator import LeaseAllocator
 from services.license_server.licenses import Licenses
@@ -72,6 +73,10 @@ class Services:
     @cached_property
     def leases(self) -> Leases:
         return Leases(self.database)
+
+    @cached_property
+    def expulsions(self) -> ReportedExpulsions:
+        return ReportedExpulsions(self.database)
 
     @cached_property
     def usage(self) -> Usage:

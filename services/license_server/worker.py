@@ -41,7 +41,9 @@ def deciding(services: Services) -> Iterator[None]:
 
 
 class Housekeeping:
-    """Frees stale seats every two seconds, samples use once a minute, forgets what has expired."""
+    """Every two seconds, frees stale seats and looks for expulsions that another server has put into the data; samples
+    use once a minute; forgets what has expired.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -57,6 +59,7 @@ class Housekeeping:
             self._services.webhooks.deliver_due(post_over_https)
 
     def _once(self) -> None:
+        self._services.expulsions.look()
         if not self._services.active:
             return
         self._services.allocator.sweep()

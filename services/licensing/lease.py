@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Self, get_args
 
 from services.errors import (
+    Expelled,
     LeaseUnknown,
     LicenseError,
     LicenseExpired,
@@ -54,7 +55,7 @@ class Lease:
     ) -> None:
         self.feature = feature
         self.lost = asyncio.Event()
-        self.failure: LicenseError | None = None
+        self.failure: SwarmError | None = None
         self._away_since: float | None = None
         self._away_why = ""
         self._reminded_at = 0.0
@@ -95,7 +96,7 @@ class Lease:
 
         With a seat, the node continues for the grace period if no server can be reached; the server sets that period
         unless ``grace_s`` does. ``data_dir``: where the license's state is noted, for `swarm status`.
-        Raises LicenseServerUnreachable, PeerNotAccepted, NoSeatLeft, WrongRole, LicenseRevoked, LicenseError.
+        Raises LicenseServerUnreachable, PeerNotAccepted, NoSeatLeft, WrongRole, LicenseRevoked, Expelled, LicenseError.
         """
         servers = Servers([address] if isinstance(address, str) else address, identity)
         try:
@@ -163,6 +164,8 @@ class Lease:
                 await self._renew()
             except (LicenseRevoked, WrongRole) as error:
                 self._lose(error.problem or str(error))
+            except Expelled as error:
+                self._lose(str(error), error)
             except LicenseExpired as error:
                 self._lose(f"it expired at {error.facts.get('when')}")
             except SwarmError as error:  # no answer, or a failure of the server itself: no decision
@@ -224,10 +227,10 @@ class Lease:
         except TimeoutError:
             return False
 
-    def _lose(self, problem: str) -> None:
+    def _lose(self, problem: str, failure: SwarmError | None = None) -> None:
         if self.lost.is_set():
             return
-        self.failure = LicenseRevoked(feature=self.feature, problem=problem, address=self._servers.address)
+        self.failure = failure or LicenseRevoked(feature=self.feature, problem=problem, address=self._servers.address)
         _log.error("license lost", feature=self.feature, why=problem)
         self.lost.set()
         self._write_note()

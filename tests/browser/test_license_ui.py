@@ -110,6 +110,16 @@ def test_lease_shows_without_a_reload_and_is_gone_without_one(visit, site):
     expect(page.get_by_text("No node holds a seat")).to_be_visible()
 
 
+def test_expelled_node_is_shown_and_readmitted(visit, site):
+    site.services.expulsions.hear(LeaseHolder("sn", "hospital-a-sn-1", "ab" * 32), [("sl", "hospital-a-sl-1")])
+    page = visit("ada")
+    page.goto("/leases")
+    expect(page.get_by_role("row").filter(has_text="hospital-a-sn-1")).to_be_visible()
+    page.get_by_role("button", name="Readmit hospital-a-sl-1").click()
+    expect(notice(page)).to_contain_text("may take seats again")
+    assert not site.services.expulsions.all(SYSTEM)
+
+
 def test_revoked_lease_keeps_its_reason_and_the_node_is_readmitted(visit, site):
     site.with_node("hospital-a-sl-1")
     page = visit("ada")

@@ -89,4 +89,4 @@ async def test_administrators_api_answers_as_it_says(pki, address):
 async def test_api_of_nodes_answers_as_it_says(pki, address):
     context = pki.identity("sl", "sl-1").client_context()
     with httpx.Client(base_url=address, verify=context, timeout=60) as client:
-        assert await asyncio.to_thread(ask_everything, client, "/v1/openapi.json") == 5
+        assert await asyncio.to_thread(ask_everything, client, "/v1/openapi.json") == 6

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.errors import LicenseUnreadable
 from services.license_server.admin.caller import ANSWERED, Caller, Text, TheServices
+from services.license_server.expulsions import Expulsion
 from services.license_server.lease_admin import LeaseView, Order, Revocation
 from services.license_server.licenses import InstalledLicense, Issuer, Preview
 from services.license_server.pools import PoolView
@@ -165,6 +166,18 @@ def revocations(services: TheServices, caller: Caller) -> list[Revocation]:
 @router.delete("/revocations/{revocation_id}", status_code=204, responses=ANSWERED)
 def readmit(services: TheServices, caller: Caller, revocation_id: Number) -> Response:
     services.leases.readmit(caller, revocation_id)
+    return Response(status_code=204)
+
+
+@router.get("/expulsions")
+def expulsions(services: TheServices, caller: Caller) -> list[Expulsion]:
+    return services.expulsions.all(caller)
+
+
+@router.delete("/expulsions/{expulsion_id}", status_code=204, responses=ANSWERED)
+def readmit_expelled(services: TheServices, caller: Caller, expulsion_id: Number) -> Response:
+    """The node may take seats here again. In its swarm it stays expelled."""
+    services.expulsions.readmit(caller, expulsion_id)
     return Response(status_code=204)
 
 

@@ -57,6 +57,11 @@ def readmit(request: PageRequest) -> Response:
     return request.go("/leases", "The node may take a seat again.")
 
 
+def readmit_expelled(request: PageRequest) -> Response:
+    request.services.expulsions.readmit(request.actor, whole_number(request.path("id"), "The expulsion"))
+    return request.go("/leases", "The node may take seats again. Its swarm does not take it back.")
+
+
 def _state(request: PageRequest) -> dict[str, Any]:
     services, actor = request.services, request.actor
     feature = request.query("feature") if request.query("feature") in FEATURES else ""
@@ -74,6 +79,7 @@ def _state(request: PageRequest) -> dict[str, Any]:
     return {
         "leases": services.leases.all(actor, feature=feature, search=search, order=order, descending=descending),
         "revocations": services.leases.revocations(actor),
+        "expulsions": services.expulsions.all(actor),
         "pools": services.pools.all(actor),
         "features": FEATURES,
         "asked": asked,
@@ -94,4 +100,5 @@ ROUTES = [
     page("/leases/{id}/revoke", ask_why),
     action("/leases/{id}/revoke", revoke),
     action("/revocations/{id}/readmit", readmit),
+    action("/expulsions/{id}/readmit", readmit_expelled),
 ]
