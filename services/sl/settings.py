@@ -98,10 +98,19 @@ class SLSettings(MemberSettings):
         gt=0,
         le=604_800,
         validation_alias="SL_LEADER_FAILURE_BASE_TIMEOUT",
-        description="Seconds without any progress after which a leader is voted out. A leader that makes progress, "
-        "however slowly, never is, and one whose connection broke is deposed at once. A minute is longer than a "
+        description="Seconds without any progress after which a leader is voted out. One that makes progress has "
+        "SL_LONGEST_MERGE_SECONDS, and one whose connection broke is deposed at once. A minute is longer than a "
         "connection on the internet may hang (about ten seconds), and than the 20 s after which a leader gives up "
         "on a stalled peer.",
+    )
+    longest_merge_s: float | None = Field(
+        None,
+        gt=0,
+        le=31_536_000,
+        validation_alias="SL_LONGEST_MERGE_SECONDS",
+        description="Seconds after which a leader is voted out even if it says that it makes progress: it may lie. By "
+        "default ten times SL_LEADER_FAILURE_BASE_TIMEOUT, and a second more for each 64 KiB that it has to read and "
+        "hand out. Set it if your links are slower than that.",
     )
     keep_serving_s: float = Field(
         60.0,
@@ -178,6 +187,7 @@ class SLSettings(MemberSettings):
             may_lead=self.may_lead,
             quorum_wait_s=self.quorum_wait_s,
             leader_timeout_s=self.leader_timeout_s,
+            longest_merge_s=self.longest_merge_s,
             sn_patience_s=self.sn_patience_s,
             keep_serving_s=self.keep_serving_s,
         )

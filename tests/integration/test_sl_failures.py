@@ -24,6 +24,7 @@ from services.sl.round.states import HeldModel
 from services.sl.sharding.leader_merge import LeaderMerge, MergeOutcome
 from swarm_callback.errors import ChannelClosed, Refused
 from swarm_callback.params import decode
+from tests.pacing import pause
 
 ROOT = Path(__file__).parents[2]
 
@@ -242,6 +243,33 @@ async def test_a_leader_without_progress_is_voted_out_and_another_merges(
             assert kinds.count("RoundAccepted") == 2
             assert len(hung) == 1
             assert all(answer.contributed for program in programs for answer in program.answers)
+
+
+async def test_a_leader_that_only_says_that_it_makes_progress_is_voted_out_in_the_end(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lied: list[LeaderMerge] = []
+
+    class Lying(LeaderMerge):
+        @property
+        def idle_s(self) -> float:
+            return 0.0
+
+        async def run(self, held: HeldModel | None) -> MergeOutcome:
+            if not lied:
+                lied.append(self)
+                while True:  # until it is deposed
+                    self._progress._report(1, 2)
+                    await pause(0.1)
+            return await super().run(held)
+
+    monkeypatch.setattr(tasks, "LeaderMerge", Lying)
+    names = ["sl-1", "sl-2", "sl-3"]
+    async with swarm_of(pki, tmp_path, *names, leader_timeout_s=1.0, longest_merge_s=2.0) as swarm:
+        programs = [swarm.ml(name, model(i), same, rounds=0) for i, name in enumerate(names)]
+        assert len(set(await asyncio.gather(*(program.run() for program in programs)))) == 1
+        deposed = [event for event in await swarm.events() if type(event).__name__ == "LeaderDeposed"]
+    assert [event.leader for event in deposed] == [lied[0]._view.leader]
 
 
 async def test_an_sn_that_comes_back_is_found_again(pki: Any, tmp_path: Path) -> None:

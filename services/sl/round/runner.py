@@ -321,7 +321,8 @@ class Runner:
     def _watch_leader(self, action: do.ArmLeaderTimer) -> None:
         if self._watching_leader is not None:
             self._watching_leader.cancel()
-        watch = self._enrolled.work.watch_leader(action, self._settings.leader_timeout_s)
+        settings = self._settings
+        watch = self._enrolled.work.watch_leader(action, settings.leader_timeout_s, settings.longest_merge_s)
         self._watching_leader = self._spawn(self._give(watch), "watching the leader")
 
     async def _serve_for(self, seconds: float) -> None:

@@ -12,6 +12,7 @@ class RoundSettings:
     may_lead: bool = True
     quorum_wait_s: float = 30.0
     leader_timeout_s: float = 60.0
+    longest_merge_s: float | None = None
     sn_patience_s: float = 300.0
     keep_serving_s: float = 60.0
 

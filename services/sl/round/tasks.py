@@ -26,7 +26,7 @@ from services.runtime.background import Background
 from services.sl.gateway import TrainingClient
 from services.sl.round import events as on
 from services.sl.round.actions import ArmLeaderTimer, DiagnoseMismatch, Fetch, Publish, StartMerge
-from services.sl.round.progress import MergeProgress
+from services.sl.round.progress import MergeProgress, longest_merge_s
 from services.sl.sharding.follower import ShardFollower
 from services.sl.sharding.inputs import MergeContext
 from services.sl.sharding.layouts import layout_of
@@ -254,21 +254,33 @@ class RoundTasks:
         text = f"The model of {self._around.name} differs from {theirs} ({problem})"
         return on.Failed(ModelDiffers(difference=text))
 
-    async def watch_leader(self, call: ArmLeaderTimer, timeout_s: float) -> on.RoundEvent | None:
-        """Returns when this term's leader has shown no progress for ``timeout_s``, or when its term is over."""
+    async def watch_leader(
+        self, call: ArmLeaderTimer, timeout_s: float, longest_s: float | None = None
+    ) -> on.RoundEvent | None:
+        """Returns when this term's leader has shown no progress for ``timeout_s``, when it has led for ``longest_s``,
+        whatever it says of its progress, or when its term is over. ``longest_s``: None for what the merge may take.
+        """
         loop = asyncio.get_running_loop()
         began, left = loop.time(), timeout_s
-        while left > 0:
+        where = {"round": call.round, "term": call.term}
+        while True:
             await asyncio.sleep(left)
             view = await self._training.status()
             if (view.phase, view.round, view.term) != (RoundState.MERGE, call.round, call.term):
                 return None
-            silent_s = min(loop.time() - began, view.progress_age_s or math.inf)
+            led_s = loop.time() - began
+            mine = view.checked_in(self._around.name)
+            limit_s = longest_s or longest_merge_s(view, mine.size if mine else 0, timeout_s)
+            if led_s >= limit_s:
+                _log.warning("the leader takes too long", **where, seconds=round(limit_s))
+                return on.LeaderSilent(call.round, call.term)
+            silent_s = min(led_s, view.progress_age_s or math.inf)
             if silent_s >= timeout_s:
                 silent_s = min(silent_s, await self._idle_s(view))
-            left = timeout_s - silent_s
-        _log.warning("the leader shows no progress", round=call.round, term=call.term, seconds=timeout_s)
-        return on.LeaderSilent(call.round, call.term)
+            if silent_s >= timeout_s:
+                _log.warning("the leader shows no progress", **where, seconds=timeout_s)
+                return on.LeaderSilent(call.round, call.term)
+            left = min(timeout_s - silent_s, limit_s - led_s)
 
     async def _idle_s(self, view: View) -> float:
         """Asks the leader itself, as it may report its progress to another SN than this node's."""
