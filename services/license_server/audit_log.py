@@ -33,7 +33,7 @@ class AuditEntry:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``broken_at``: number of the first entry that does not follow from the one before; None where all do."""
+    """``broken_at``: number of the first entry that breaks the hash chain; None if the log is intact."""
 
     entries: int
     broken_at: int | None

@@ -23,7 +23,7 @@ Order = Literal["taken", "node", "feature", "expires", "renewed"]
 
 @dataclass(frozen=True)
 class LeaseView:
-    """``expires_in_s``: until it is freed unless it is renewed. ``certificate``: PEM, '' where it is not known."""
+    """``expires_in_s``: seconds until the seat is freed unless it is renewed. ``certificate``: PEM; '' if unknown."""
 
     id: str
     token: int
@@ -43,7 +43,7 @@ class LeaseView:
 
 @dataclass(frozen=True)
 class Revocation:
-    """A node that gets no seat for the feature until it is readmitted, with another key of its name neither."""
+    """A node that gets no seat for the feature until it is readmitted, not even with another key."""
 
     id: int
     feature: str

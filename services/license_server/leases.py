@@ -40,7 +40,7 @@ class LeaseHolder:
 
 @dataclass(frozen=True)
 class Reservation:
-    """``seats`` that only nodes matching ``clients`` get."""
+    """``seats`` reserved for nodes that match ``clients``."""
 
     id: int
     clients: str

@@ -33,7 +33,7 @@ class GrantView:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a file holds, before it is accepted. ``problem``: why it cannot be installed; '' where it can."""
+    """The contents of a license file before it is installed. ``problem``: why it cannot be; '' if it can."""
 
     id: str
     issuer: str

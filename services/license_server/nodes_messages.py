@@ -18,7 +18,7 @@ class RenewRequest(BaseModel):
 
 
 class LeaseReply(BaseModel):
-    """``grace_s``: how long the node may go on where no license server answers."""
+    """``grace_s``: how long the node may keep running if no license server answers."""
 
     lease: str
     token: int
@@ -28,7 +28,7 @@ class LeaseReply(BaseModel):
 
 
 class SwarmRequest(BaseModel):
-    """``network``: address of the swarm's directory contract; ``address``: host:port where this SN is reached."""
+    """``network``: address of the swarm's directory contract. ``address``: HOST:PORT of the SN's API."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -48,7 +48,7 @@ class StatusReply(BaseModel):
 
 
 class ErrorReply(BaseModel):
-    """The error's stable code, its sentence, and the facts of the sentence."""
+    """An error: its stable code, its message, and the facts in the message."""
 
     code: str
     message: str

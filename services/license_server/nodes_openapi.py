@@ -17,12 +17,12 @@ from services.licensing.expulsions import ExpulsionsRequest
 from services.licensing.swarms import LeasingSwarms
 
 _REFUSALS = {
-    "401": "No client certificate, or one that names nobody.",
-    "403": "The certificate's role, the pool or a revocation does not allow it.",
-    "404": "There is no such lease: it was freed, or is another node's.",
+    "401": "The client certificate is missing or names no node.",
+    "403": "The certificate's role, the pool or a revocation forbids it.",
+    "404": "The lease does not exist: it was freed, or belongs to another node.",
     "409": "No seat is free, or the license is not valid now.",
     "422": "The request is malformed.",
-    "503": "This server stands by for another one.",
+    "503": "This server is on standby for another one.",
 }
 
 
@@ -53,40 +53,40 @@ def document() -> dict[str, Any]:
         "paths": {
             "/v1/leases": {
                 "post": _operation(
-                    "A seat; the same node gets the same one again. Nodes that share a certificate name their slot in "
-                    "the header swarm-slot.",
+                    "Acquires a seat; a node that asks again gets the same seat. Nodes that share a certificate name "
+                    "their slot in the header swarm-slot.",
                     LeaseReply,
                     AcquireRequest,
                 )
             },
             "/v1/leases/{lease_id}/renew": {
                 "parameters": [lease_id],
-                "post": _operation("The seat for another lease time.", LeaseReply, RenewRequest),
+                "post": _operation("Renews a lease.", LeaseReply, RenewRequest),
             },
             "/v1/leases/{lease_id}": {
                 "parameters": [lease_id],
                 "delete": {
-                    "summary": "Gives the seat back; a lease that is gone already is no error.",
+                    "summary": "Returns a seat. It is no error if the lease has ended already.",
                     "parameters": [token],
-                    "responses": {"204": {"description": "It is free."}, **_refusals()},
+                    "responses": {"204": {"description": "The seat is free."}, **_refusals()},
                 },
             },
             "/v1/swarms": {
                 "post": _operation(
-                    "An SN says which swarm it belongs to, and is told of all that lease here.",
+                    "Records the swarm of the calling SN; returns all swarms that lease from this server.",
                     LeasingSwarms,
                     SwarmRequest,
                 )
             },
             "/v1/expulsions": {
                 "post": {
-                    "summary": "An SN says who was expelled from its swarm. It is believed about members of its own "
-                    "organization; one of the server's organization, about everybody.",
+                    "summary": "Reports who was expelled from the swarm of the calling SN. An SN is believed about "
+                    "members of its own organization; if it is of the server's organization, about all members.",
                     "requestBody": {"required": True, "content": _content(ExpulsionsRequest)},
-                    "responses": {"204": {"description": "They have no seats any more."}, **_refusals()},
+                    "responses": {"204": {"description": "The expelled members hold no seats any more."}, **_refusals()},
                 }
             },
-            "/v1/status": {"get": _operation("Seats and who holds them, and the swarms that lease here.", StatusReply)},
+            "/v1/status": {"get": _operation("Seats, their holders, and the swarms that lease here.", StatusReply)},
         },
         "components": {
             "schemas": schemas["$defs"],

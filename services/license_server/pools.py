@@ -23,7 +23,7 @@ MAX_PATTERN = 200
 
 @dataclass(frozen=True)
 class PoolView:
-    """``valid_until``: of the grant that ends first among those that count now."""
+    """``valid_until``: the end of the currently valid grant that ends first."""
 
     feature: str
     capacity: int

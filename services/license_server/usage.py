@@ -27,7 +27,7 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class UsagePoint:
-    """The most seats in use, and the denials, from ``at`` to the next point."""
+    """Peak number of seats in use, and number of denials, from ``at`` to the next point."""
 
     at: datetime
     used: int

@@ -17,14 +17,14 @@ _Text = Annotated[str, Field(max_length=300)]
 
 
 class LeasingSN(BaseModel):
-    """Where it is reached, as it says itself."""
+    """An SN and its address, as the SN itself gives it."""
 
     name: _Text
     address: _Text
 
 
 class LeasingSwarm(BaseModel):
-    """``network``: address of its directory contract. ``sns``: those that lease here."""
+    """``network``: address of its directory contract. ``sns``: its SNs that lease from this server."""
 
     network: _Text
     sns: Annotated[list[LeasingSN], Field(min_length=1, max_length=1024)]
@@ -37,7 +37,7 @@ class LeasingSwarm(BaseModel):
 
 
 class LeasingSwarms(BaseModel):
-    """As a license server tells of them; one of an older release tells of none."""
+    """The swarms that lease from a license server; none if the server is of an older release."""
 
     swarms: Annotated[list[LeasingSwarm], Field(max_length=1024)] = []
 

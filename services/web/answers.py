@@ -27,7 +27,7 @@ STATUS_OF_CODE = {"sign-in-locked": 429, "too-many-requests": 429, "body-too-lar
 
 
 class ErrorAnswer(BaseModel):
-    """The error's stable code, its sentence, and the facts of the sentence."""
+    """An error: its stable code, its message, and the facts in the message."""
 
     code: str
     message: str

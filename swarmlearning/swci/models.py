@@ -1,25 +1,26 @@
-"""What an SWCI answers: plain data, the same for its commands, for /api/v1 and for the clients.
+"""The results of an SWCI as plain data, the same for its commands, for /api/v1 and for the clients.
 
-Times are seconds since 1970-01-01 UTC, 0 where there is none yet; sizes are bytes; digests are hexadecimal.
+Times are seconds since 1970-01-01 UTC, or 0 if there is none yet; sizes are bytes; digests are hexadecimal.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Of a report: a number, one that JSON has no number for, or None for no value, as without validation data.
+# A reported value: a number, the name of one that JSON cannot express, or None if there is none, for example without
+# validation data.
 Measure = float | Literal["NaN", "Infinity", "-Infinity"] | None
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a command says that has nothing else to tell."""
+    """The result of a command that returns only a message."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class File:
-    """``mode``: as ls shows it."""
+    """``mode``: in the format of ``ls -l``."""
 
     name: str
     directory: bool
@@ -53,7 +54,7 @@ class Help:
 
 @dataclass(frozen=True)
 class Context:
-    """An SN to work with. ``service``: FQDN:PORT behind a reverse proxy, else empty. ``version``: of that SN."""
+    """An SN to work with. ``service``: FQDN:PORT behind a reverse proxy, or empty. ``version``: of that SN."""
 
     name: str
     active: bool
@@ -72,7 +73,7 @@ class Contexts:
 
 @dataclass(frozen=True)
 class Variables:
-    """``environment``: of the context, or the one variable that was asked for."""
+    """``environment``: all variables of the context, or only the requested one."""
 
     context: str
     environment: dict[str, str]
@@ -92,11 +93,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Node:
-    """``type``: SENTINEL, SN, SL, SWOP or SWCI. ``parent``: the SN it is registered with.
+    """``type``: SENTINEL, SN, SL, SWOP or SWCI. ``parent``: the SN through which it registered.
 
-    ``organization``: whose CA has named it, as its parent found by its trust file; empty where that has none.
-    ``certificate_ends``: seconds since 1970, UTC; 0 where the SN that was asked has not heard of the node, or something
-    renews its certificate.
+    ``organization``: that of its certificate's CA, by the parent's trust file; empty if the parent has none.
+    ``certificate_ends``: 0 if unknown to the SN of the active context, or if the certificate is renewed automatically.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Nodes:
-    """``open_proposals``: numbers of those that organizations are to vote on."""
+    """``open_proposals``: numbers of the proposals that organizations can vote on."""
 
     nodes: list[Node]
     open_proposals: list[int] = field(default_factory=list)
@@ -124,9 +124,9 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Organization:
-    """``cas``: SHA-256 of the public keys of its CAs. ``sns``: how many of its SNs may write; without one, no vote.
+    """``cas``: SHA-256 of the public key of each CA. ``sns``: how many of its SNs may write; with none it has no vote.
 
-    The name is empty where the swarm began without a trust file.
+    The name is empty if the swarm was founded without a trust file.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Organization:
 
 @dataclass(frozen=True)
 class Vote:
-    """``by``: role/name of the administrator on whose word."""
+    """``by``: role/name of the administrator who ordered the vote."""
 
     organization: str
     by: str
@@ -144,11 +144,10 @@ class Vote:
 
 @dataclass(frozen=True)
 class Proposal:
-    """``change``: admit, admit-sn, remove or expel. ``cas``: of admit. ``node``: of admit-sn, with its ``account``, and
-    of expel, with its ``role``. ``proposer``: the organization that may withdraw it. ``at``: when it was made, seconds
-    since 1970, UTC.
+    """``change``: admit (with ``cas``), admit-sn (with ``node`` and ``account``), remove, or expel (with ``node`` and
+    ``role``). ``proposer``: the organization that may withdraw it. ``at``: when it was made.
 
-    ``missing``: organizations that may vote for it still. ``open``: False once it is carried out.
+    ``missing``: organizations that can still vote for it. ``open``: False once it has been carried out.
     """
 
     number: int
@@ -168,7 +167,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Expulsion:
-    """``proposal``: what is to be voted on first, of a node of another organization; without one the node is out."""
+    """``proposal``: to be voted on first, if the node is of another organization; None: the node is expelled."""
 
     role: str
     node: str
@@ -190,7 +189,7 @@ class Organizations:
 class Contract:
     """``kind``: training, tasks or taskrunner. ``location``: its address on the chain.
 
-    ``organizations``: those whose SLs may take part in a training; none named: all.
+    ``organizations``: whose SLs may take part in a training; empty: all.
     """
 
     name: str
@@ -206,7 +205,7 @@ class Contracts:
 
 @dataclass(frozen=True)
 class ContractInfo:
-    """What a training was agreed with; zeros and empty text before the first node has enrolled."""
+    """The agreed configuration of a training; zeros and empty text before the first node has enrolled."""
 
     name: str
     location: str
@@ -224,9 +223,9 @@ class ContractInfo:
 
 @dataclass(frozen=True)
 class Participant:
-    """``doing``: in words. ``round``: of the last report of loss and metric, 0 before the first.
+    """``doing``: its state in words. ``round``: of its last report of loss and metric; 0 before the first.
 
-    ``organization``: as of a Node.
+    ``organization``: as in Node.
     """
 
     uid: str
@@ -251,7 +250,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Round:
-    """An accepted round: whose parameters are in its result, and who was left out."""
+    """An accepted round. ``merged``: participants whose parameters are in its result."""
 
     round: int
     term: int
@@ -270,7 +269,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class MergeProgress:
-    """Of the leader; ``age_s``: since it last moved."""
+    """Progress of the leader. ``age_s``: seconds since it last advanced."""
 
     bytes_done: int
     bytes_total: int
@@ -298,7 +297,7 @@ class ContractStatus:
 
 @dataclass(frozen=True)
 class Performance:
-    """Of one SL-ML pair. ``sl_admin``: it leads the running round. ``round``: 0 before its first report."""
+    """One SL-ML pair. ``sl_admin``: it leads the current round. ``round``: 0 before its first report."""
 
     uid: str
     sl_admin: bool
@@ -320,7 +319,7 @@ class PerformanceData:
 
 @dataclass(frozen=True)
 class Task:
-    """``registered_by``: role and name of the certificate that made it; ``author``: what its YAML says."""
+    """``registered_by``: role and name of the certificate that created it. ``author``: as given in its YAML."""
 
     name: str
     type: str
@@ -342,7 +341,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class TaskBody:
-    """Line 1 is the first."""
+    """Lines are counted from 1."""
 
     name: str
     lines: list[str]
@@ -353,9 +352,9 @@ class TaskBody:
 
 @dataclass(frozen=True)
 class Agent:
-    """A SWOP of a taskrunner. ``sl_peers``: SL-ML pairs in its profile. ``enrolled``: in the running assignment.
+    """A SWOP of a taskrunner. ``sl_peers``: SL-ML pairs in its profile. ``enrolled``: in the current assignment.
 
-    ``released``: it has removed all that it started for the assignment.
+    ``released``: it has removed everything that it started for the assignment.
     """
 
     uid: str
@@ -372,9 +371,9 @@ class Agent:
 
 @dataclass(frozen=True)
 class Peer:
-    """What one peer of a task has come to.
+    """The state of one peer of a task.
 
-    ``index`` counts all peers of the task, ``agent_index`` those of its SWOP.
+    ``index``: among all peers of the task. ``agent_index``: among those of its SWOP.
     """
 
     index: int
@@ -400,9 +399,9 @@ class TaskRunners:
 
 @dataclass(frozen=True)
 class TaskRunnerStatus:
-    """``state``: IDLE, ASSIGNED, RUNNING, COMPLETE or ERROR. ``peer_type``: SL for RUN_SWARM, else SWOP.
+    """``state``: IDLE, ASSIGNED, RUNNING, COMPLETE or ERROR. ``peer_type``: SL for RUN_SWARM, otherwise SWOP.
 
-    ``assignment`` counts assignments; ``targets``: the SWOPs that alone may take part, empty where every one may.
+    ``assignment``: its number. ``targets``: the only SWOPs that may take part; empty: all.
     """
 
     name: str
@@ -429,7 +428,7 @@ class TaskRunnerStatus:
 
 @dataclass(frozen=True)
 class PeerStatus:
-    """One peer: of RUN_SWARM an SL, else a SWOP. ``peers``: all that its SWOP brings to the task."""
+    """One peer: an SL for RUN_SWARM, otherwise a SWOP. ``peers``: all peers that its SWOP brings to the task."""
 
     taskrunner: str
     assignment: int
@@ -440,7 +439,7 @@ class PeerStatus:
 
 @dataclass(frozen=True)
 class WaitResult:
-    """``over``: the task has ended; else the time asked for has passed, and it goes on."""
+    """``over``: True if the task has ended, False if the waiting time is over but the task is not."""
 
     over: bool
     status: TaskRunnerStatus

@@ -14,11 +14,11 @@ from services.web.answers import ErrorAnswer, error_content, status_of
 _log = logs.get("license-server")
 
 _ERRORS = {
-    400: "The request cannot be carried out as it is.",
-    401: "No token, or one that is not good.",
+    400: "The request cannot be carried out.",
+    401: "The token or certificate is missing or invalid.",
     403: "A scope is missing.",
-    404: "There is no such thing.",
-    409: "It contradicts what there is.",
+    404: "Not found.",
+    409: "The request conflicts with the current state.",
     413: "The request is too large.",
     422: "The request is malformed.",
     429: "Too many requests, or sign-in is locked.",
@@ -32,7 +32,7 @@ def build_admin(services: Services) -> FastAPI:
     app = FastAPI(
         title="Swarm license server",
         version="1",
-        description="Ask with `Authorization: Bearer TOKEN`, or show the certificate of an administrator.",
+        description="Authenticate with `Authorization: Bearer TOKEN` or the client certificate of an administrator.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",

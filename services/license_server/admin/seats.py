@@ -22,8 +22,8 @@ router = APIRouter()
 
 Number = Annotated[int, Path(ge=1, lt=2**31)]
 Name = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
-Since = Annotated[datetime | None, Query(description="Default: a week ago. In UTC where no zone is said.")]
-Until = Annotated[datetime | None, Query(description="Default: now.")]
+Since = Annotated[datetime | None, Query(description="Default: a week before `until`. UTC unless it has a time zone.")]
+Until = Annotated[datetime | None, Query(description="Default: now. UTC unless it has a time zone.")]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ def licenses(services: TheServices, caller: Caller) -> list[InstalledLicense]:
 
 @router.post("/licenses/preview")
 def preview(services: TheServices, caller: Caller, upload: LicenseUpload) -> Preview:
-    """What a file holds and whether it could be installed; nothing is."""
+    """Shows what a license file contains and whether it could be installed. Installs nothing."""
     return services.licenses.preview(caller, upload.content())
 
 
@@ -154,7 +154,7 @@ def lease(services: TheServices, caller: Caller, lease_id: Name) -> LeaseView:
 
 @router.post("/leases/{lease_id}/revoke")
 def revoke(services: TheServices, caller: Caller, lease_id: Name, reason: Reason) -> LeaseView:
-    """The node ends after its round, and gets no seat until it is readmitted."""
+    """Ends the lease. The node stops after its round and gets no seat until it is readmitted."""
     return services.leases.revoke(caller, lease_id, reason.reason)
 
 

@@ -88,7 +88,7 @@ def audit(
 
 @router.get("/audit/verify")
 def verify(services: TheServices, caller: Caller) -> Verdict:
-    """Whether every entry follows from the one before."""
+    """Checks the hash chain of the audit log."""
     return services.audit.verify(caller)
 
 
@@ -100,21 +100,23 @@ def settings(services: TheServices, caller: Caller) -> SettingsView:
 
 @router.patch("/settings")
 def change_settings(services: TheServices, caller: Caller, change: SettingsChange) -> SettingsView:
-    """Only what is given changes."""
+    """Changes only the settings that are given."""
     given = {name: value for name, value in change.model_dump(exclude_unset=True).items() if value is not None}
     return SettingsView.of(services.settings.change(caller, **given), services.settings.lock_code())
 
 
 @router.post("/clock/trust", status_code=204, responses=ANSWERED)
 def trust_clock(services: TheServices, caller: Caller) -> Response:
-    """After a clock that was wrong once: dates of licenses count by the system clock again."""
+    """Trusts the system clock again for license dates, after it was once set wrong."""
     services.settings.trust_wall_clock(caller)
     return Response(status_code=204)
 
 
 @router.get("/backup", response_class=Response, responses={200: BINARY})
 def make_backup(services: TheServices, caller: Caller) -> Response:
-    """Of one moment, while nodes go on. Holds password hashes and second factors: keep it safe."""
+    """A consistent snapshot, made while nodes keep running. It contains password hashes and TOTP secrets: keep it
+    safe.
+    """
     content = services.backup.make(caller)
     headers = {"Content-Disposition": f'attachment; filename="{services.backup.name()}"'}
     return Response(content, media_type="application/gzip", headers=headers)
@@ -127,7 +129,7 @@ def make_backup(services: TheServices, caller: Caller) -> Response:
     openapi_extra={"requestBody": {"required": True, **BYTES}},
 )
 async def restore(request: Request, services: TheServices, caller: Caller) -> Response:
-    """The body is a backup. Everything is as it was; everybody is signed out."""
+    """Restores the backup in the body, and signs out all users."""
     content = await request.body()
     await asyncio.to_thread(services.backup.restore, caller, content)
     return Response(status_code=204)

@@ -69,14 +69,14 @@ def change(services: TheServices, caller: Caller, user_id: Number, change: UserC
 
 @router.put("/users/{user_id}/password", status_code=204, responses=ANSWERED)
 def set_password(services: TheServices, caller: Caller, user_id: Number, new: NewPassword) -> Response:
-    """The user is signed out everywhere, and no longer locked."""
+    """Also unlocks the user and ends all sessions of the user."""
     services.accounts.set_password(caller, user_id, new.password)
     return Response(status_code=204)
 
 
 @router.delete("/users/{user_id}/totp", status_code=204, responses=ANSWERED)
 def reset_totp(services: TheServices, caller: Caller, user_id: Number) -> Response:
-    """For a user who lost the device of the second factor."""
+    """Removes the second factor of a user who has lost the device."""
     services.accounts.reset_totp(caller, user_id)
     return Response(status_code=204)
 

@@ -21,16 +21,16 @@ API = "/api/v1"
 MAX_BODY = 2 << 20
 
 _ERRORS = {
-    400: "The command cannot be carried out as it is.",
-    401: "No certificate, or one that names nobody.",
-    403: "The role of the certificate may not.",
-    404: "There is no such thing.",
-    409: "It contradicts what there is.",
+    400: "The command cannot be carried out.",
+    401: "The client certificate is missing or names no node.",
+    403: "The certificate's role does not allow it.",
+    404: "Not found.",
+    409: "The command conflicts with the current state.",
     413: "The request is too large.",
     422: "The request is malformed.",
     424: "The SN does not answer, or runs another version.",
     503: "This SWCI is stopping.",
-    504: "What was waited for has not come in time.",
+    504: "The awaited event did not occur in time.",
 }
 
 Scope = MutableMapping[str, Any]
@@ -42,7 +42,7 @@ def build(sessions: Sessions, stopping: asyncio.Event) -> App:
     app = FastAPI(
         title="SWCI",
         version="1",
-        description="Commands for a swarm. Show the certificate of an SWCI or of an administrator.",
+        description="Commands for a swarm. Authenticate with the client certificate of an SWCI or an administrator.",
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{API}/openapi.json",

@@ -29,7 +29,8 @@ SessionName = Annotated[
     Header(
         alias=SESSION_HEADER,
         pattern=SESSION_NAME,
-        description="Name of the session: programs that share a certificate keep contexts of their own with it.",
+        description="Name of the session. Programs that share a certificate can have separate sessions, each with its "
+        "own contexts.",
     ),
 ]
 

@@ -24,12 +24,12 @@ typed = APIRouter()
 MAX_COMMAND = 16 * 1024
 # Errors are JSON there, too.
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file that was kept.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    200: {"description": "The file was stored.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
 
 
 class Content(BaseModel):
-    """``CONTENT``: the lines that a shell would show; one that begins with ``ERROR `` says that the command failed."""
+    """``CONTENT``: the lines that the shell would print. If one begins with ``ERROR ``, the command failed."""
 
     CONTENT: list[str]
 
@@ -38,7 +38,7 @@ class Content(BaseModel):
 async def execute_command(
     request: Request, session: TheSession, cmd: Annotated[str, Query(max_length=MAX_COMMAND)]
 ) -> Content:
-    """Runs one command as a shell would. It is given up where its caller hangs up."""
+    """Runs one command as the shell would. Cancels it if the client disconnects."""
     lines: list[str] = []
     working = asyncio.create_task(execute(session, cmd, lines.append))
     hung_up = asyncio.create_task(_hung_up(request))
@@ -53,7 +53,7 @@ async def execute_command(
 
 @router.post("/uploadTaskDef", response_class=Response, responses=_TEXT)
 async def upload_task_definition(session: TheSession, file: UploadFile) -> PlainTextResponse:
-    """Keeps a task definition that is valid in the current directory, for CREATE TASK FROM."""
+    """Stores a valid task definition in the current directory, for CREATE TASK FROM."""
     name = PurePosixPath(file.filename or "").name
     content = await file.read()
     definition = await asyncio.to_thread(read_task, content, name)
@@ -68,13 +68,13 @@ async def nodes(session: TheSession) -> models.Nodes:
 
 @typed.get("/help")
 async def help_(session: TheSession, command: Annotated[str, Query(max_length=MAX_COMMAND)] = "") -> models.Help:
-    """All commands of /exec, or those that begin with these words."""
+    """All commands of /exec, or those that begin with `command`."""
     return await run(ShowHelp(command=command), session)
 
 
 @typed.get("/files")
 async def files(session: TheSession, path: Annotated[str, Query(min_length=1, max_length=4096)] = ".") -> models.Files:
-    """What lies in a directory of the usr-dir."""
+    """The contents of a directory in the usr-dir."""
     return await run(Ls(path=path), session)
 
 

@@ -13,7 +13,7 @@ router = APIRouter()
 
 
 class ContextToMake(Body):
-    """Either ``ip``, with or without ``port``, or ``service``."""
+    """Either ``ip``, optionally with ``port``, or ``service``."""
 
     name: NameInBody
     ip: Text | None = Field(None, examples=["10.0.0.1"])
@@ -46,13 +46,13 @@ async def contexts(session: TheSession) -> models.Contexts:
 
 @router.post("/contexts", status_code=201)
 async def create(session: TheSession, wanted: ContextToMake) -> models.Context:
-    """The SN is asked whether it is up first."""
+    """Creates a context if its SN answers."""
     return await run(wanted.command(), session)
 
 
 @router.put("/contexts/{name:path}/active")
 async def switch(session: TheSession, name: Name) -> models.Context:
-    """Makes it the one that all other requests of the session work on."""
+    """Makes this context the active one, which all other requests of the session use."""
     return await run(commands.SwitchContext(name=name), session)
 
 

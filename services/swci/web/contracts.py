@@ -19,7 +19,7 @@ router = APIRouter()
 
 
 class ContractToMake(Body):
-    """``organizations``: those whose SLs may take part; none: all."""
+    """``organizations``: whose SLs may take part; empty: all."""
 
     name: NameInBody
     organizations: list[NameInBody] = Field(default_factory=list)
@@ -32,7 +32,7 @@ async def contracts(session: TheSession) -> models.Contracts:
 
 @router.post("/contracts", status_code=201)
 async def create(session: TheSession, wanted: ContractToMake) -> models.Contract:
-    """It is permanent."""
+    """A contract is permanent."""
     if wanted.organizations:
         command = commands.CreateContractFor(name=wanted.name, organizations=", ".join(wanted.organizations))
         return await run(command, session)
@@ -51,7 +51,7 @@ async def performance(session: TheSession, name: Name) -> models.PerformanceData
 
 @router.get("/contracts/{name:path}/rounds")
 async def rounds(session: TheSession, name: Name) -> models.Rounds:
-    """Every round that was accepted, from the record on the chain."""
+    """All accepted rounds, from the record on the chain."""
     client = await session.sn()
     return translation.rounds(name, [event async for page in client.record(name) for event in page.events])
 
@@ -60,13 +60,13 @@ async def rounds(session: TheSession, name: Name) -> models.Rounds:
     "/contracts/{name:path}/events", response_class=StreamingResponse, responses=events.described(models.ContractStatus)
 )
 async def watch(session: TheSession, name: Name) -> StreamingResponse:
-    """How the training stands now, and after each change."""
+    """Streams the state of the training, now and after each change."""
     return await events.answer(_states(await session.sn(), name))
 
 
 @router.post("/contracts/{name:path}/reset")
 async def reset(session: TheSession, name: Name) -> models.Message:
-    """Only when it is complete, or everyone has left it."""
+    """Resets a training that is complete or that everyone has left."""
     return await run(commands.ResetContract(name=name), session)
 
 

@@ -20,7 +20,9 @@ HEADERS = {"Cache-Control": "no-store"}
 
 def described(model: type) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of a stream whose events contain this model as JSON."""
-    description = f"Events whose data is a {model.__name__}, their id its version; an event `error` is the last one."
+    description = (
+        f"Events with a {model.__name__} as data and its version as id; after a failure, a last event `error`."
+    )
     return {200: {"description": description, "content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 
 

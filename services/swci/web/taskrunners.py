@@ -29,7 +29,7 @@ class TaskRunnerToMake(Body):
 
 
 class Assignment(Body):
-    """One of ``peers``, ``all_peers`` and ``target``. ``peers``: SL-ML pairs for RUN_SWARM, else SWOPs."""
+    """Exactly one of ``peers``, ``all_peers`` and ``target``. ``peers``: SL-ML pairs for RUN_SWARM, otherwise SWOPs."""
 
     task: NameInBody
     peers: Annotated[Whole, Field(ge=1, le=100_000)] | None = None
@@ -54,7 +54,7 @@ async def taskrunners(session: TheSession) -> models.TaskRunners:
 
 @router.post("/taskrunners", status_code=201)
 async def create(session: TheSession, wanted: TaskRunnerToMake) -> models.Contract:
-    """It is permanent."""
+    """A taskrunner is permanent."""
     return await run(commands.CreateTaskRunner(name=wanted.name), session)
 
 
@@ -67,20 +67,20 @@ async def status(session: TheSession, name: Name) -> models.TaskRunnerStatus:
 async def peer(
     session: TheSession,
     name: Name,
-    peer: Annotated[str, Path(max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="Its index or its UID.")],
+    peer: Annotated[str, Path(max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="Index or UID of the peer.")],
 ) -> models.PeerStatus:
     return await run(commands.GetTaskRunnerPeerStatus(name=name, peer=peer), session)
 
 
 @router.post("/taskrunners/{name:path}/assignment", status_code=201)
 async def assign(session: TheSession, name: Name, wanted: Assignment) -> models.TaskRunnerStatus:
-    """The taskrunner must be free, unless ``target`` adds a SWOP to the same task."""
+    """Assigns a task. The taskrunner must be idle, unless ``target`` adds a SWOP to the same task."""
     return await run(wanted.command(name), session)
 
 
 @router.get("/taskrunners/{name:path}/wait")
 async def wait(session: TheSession, name: Name, seconds: Seconds = 60.0) -> models.WaitResult:
-    """Answers the moment the task has ended, or after so many seconds; ask again then."""
+    """Waits until the task has ended, or for so many seconds; ask again then."""
     following = states(await session.sn(), name, lambda _line: None)
     newest = await anext(following)
     assignment = newest.assignment
@@ -101,15 +101,15 @@ async def wait(session: TheSession, name: Name, seconds: Seconds = 60.0) -> mode
     responses=events.described(models.TaskRunnerStatus),
 )
 async def watch(session: TheSession, name: Name) -> StreamingResponse:
-    """How the taskrunner stands now, and after each change."""
+    """Streams the state of the taskrunner, now and after each change."""
     return await events.answer(states(await session.sn(), name, lambda _line: None))
 
 
 @router.post("/taskrunners/{name:path}/reset")
 async def reset(session: TheSession, name: Name, seconds: Seconds = 60.0) -> models.TaskRunnerStatus:
-    """Answers when its SWOPs have removed what they started for the task, or after so many seconds; ask again then.
+    """Resets the taskrunner, then waits until its SWOPs have removed what they started, or for so many seconds.
 
-    ``released`` of an agent says whether it has.
+    ``released`` of each agent shows whether it has.
     """
     client = await session.sn()
     await client.runners.ResetRunner(pb.ResetRunnerRequest(runner=name))

@@ -35,7 +35,7 @@ class TaskFile(Body):
 
 
 class TaskText(Body):
-    """``text``: a task definition, as it stands in a YAML file."""
+    """``text``: a task definition in YAML."""
 
     text: Annotated[str, Field(min_length=1, max_length=FILE_LIMIT_BYTES)]
 
@@ -61,13 +61,13 @@ async def create(session: TheSession, wanted: Header) -> models.Task:
 
 @router.post("/tasks/from-file", status_code=201)
 async def create_from_file(session: TheSession, wanted: TaskFile) -> models.Task:
-    """Nothing is sent of one that is not valid."""
+    """Creates a task from a file, unless its definition is invalid."""
     return await run(commands.CreateTaskFrom(file=wanted.file), session)
 
 
 @router.post("/tasks/from-text", status_code=201)
 async def create_from_text(session: TheSession, wanted: TaskText) -> models.Task:
-    """The same for a definition that is in no file."""
+    """Creates a task from a definition in the request, unless it is invalid."""
     definition = await asyncio.to_thread(read_task, wanted.text.encode(), "text")
     return await commands.registered(session, definition, lambda _line: None)
 
@@ -81,19 +81,19 @@ async def body(session: TheSession, name: Name) -> models.TaskBody:
 async def append(
     session: TheSession, name: Name, line: Annotated[int, Path(ge=1, le=100_000)], wanted: BodyLine
 ) -> models.TaskBody:
-    """Puts a line in its place, or after the last one."""
+    """Replaces a line, or appends one after the last."""
     return await run(commands.AppendTaskBody(name=name, idx=line, line=wanted.text), session)
 
 
 @router.post("/tasks/{name:path}/finalize")
 async def finalize(session: TheSession, name: Name) -> models.Task:
-    """It cannot be changed or deleted any more, and can be assigned."""
+    """Finalizes a task: it can no longer be changed or deleted, and can be assigned."""
     return await run(commands.FinalizeTask(name=name), session)
 
 
 @router.delete("/tasks/{name:path}")
 async def delete(session: TheSession, name: Name) -> models.Message:
-    """Only while it is not finalized."""
+    """Deletes a task that is not finalized."""
     return await run(commands.DeleteTask(name=name), session)
 
 
