@@ -4,13 +4,10 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from services.identity.peers import TrustBundle
-
-if TYPE_CHECKING:
-    from services.identity.identity import Identity
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Follower(Protocol):
 class Directory(Protocol):
     """An SN, which knows this node by its key."""
 
-    async def take_key(self, newest: "Identity") -> None:
+    async def take_key(self, newest: Credentials) -> None:
         """Makes the key of ``newest`` known to the SN. Raises NameTaken if it knows another key, NetworkError, and
         whatever else it answers.
         """

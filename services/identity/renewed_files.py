@@ -9,7 +9,7 @@ from pathlib import Path
 from services.errors import NetworkError, SwarmError
 from services.identity.certificates import read_chain
 from services.identity.identity import Identity
-from services.identity.renewal import Renewal
+from services.identity.renewal import Credentials, Renewal
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.settings import IdentitySettings
@@ -124,7 +124,7 @@ class _FilesWatch:
         if self._files().stamp() != self._seen:
             return
         if not self._known_by_id and self._renewal.directories and credentials.key_fingerprint != self._announced:
-            await self._announce(newest.renewed_by(Renewal(credentials), known_by_id=False))
+            await self._announce(credentials)
             self._announced = credentials.key_fingerprint
             return
         self._taken = self._seen
@@ -132,7 +132,7 @@ class _FilesWatch:
         ends = min(one.not_valid_after_utc for one in read_chain(credentials.cert))
         _log.info("loaded new certificate files", ends=f"{ends:%Y-%m-%d %H:%M} UTC")
 
-    async def _announce(self, newest: Identity) -> None:
+    async def _announce(self, newest: Credentials) -> None:
         """Returns once an SN knows this node by the newest key. If none does, raises the reason.
 
         All directories are told, as an SWCI may work with several swarms.

@@ -83,7 +83,7 @@ def document() -> dict[str, Any]:
                     "summary": "Reports who was expelled from the swarm of the calling SN. An SN is believed about "
                     "members of its own organization; if it is of the server's organization, about all members.",
                     "requestBody": {"required": True, "content": _content(ExpulsionsRequest)},
-                    "responses": {"204": {"description": "The expelled members hold no seats any more."}, **_refusals()},
+                    "responses": {"204": {"description": "The expelled members hold no seats now."}, **_refusals()},
                 }
             },
             "/v1/status": {"get": _operation("Seats, their holders, and the swarms that lease here.", StatusReply)},

@@ -23,6 +23,7 @@ from services.errors import (
 from services.identity.diagnosis import DIAGNOSIS_TIMEOUT_S, Diagnosis, diagnose
 from services.identity.identity import PROCESS_KEY, Identity
 from services.identity.peers import Expected
+from services.identity.renewal import Credentials, Renewal
 from services.rpc import swarm_pb2 as pb
 from services.rpc.channels import Channels
 from services.rpc.errors import from_rpc_error
@@ -266,12 +267,13 @@ class SNClient:
         if self._identity.credentials.handovers:
             await self._hand_over()
 
-    async def take_key(self, newest: Identity) -> None:
+    async def take_key(self, newest: Credentials) -> None:
         """Makes this node's new key known to the SN. Raises NameTaken if it knows a third key; what a call raises."""
-        async with SNClient(self.address, newest, self._expected.name) as client:
+        identity = self._identity.renewed_by(Renewal(newest), known_by_id=False)
+        async with SNClient(self.address, identity, self._expected.name) as client:
             known = (await client._hand_over()).hex()
-        if known not in ("", newest.known_as):
-            raise NameTaken(name=newest.name, enrolledFingerprint=known)
+        if known not in ("", identity.known_as):
+            raise NameTaken(name=identity.name, enrolledFingerprint=known)
 
     async def _hand_over(self) -> bytes:
         request = pb.HandOverRequest(handovers=self._identity.credentials.handovers)

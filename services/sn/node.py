@@ -16,6 +16,7 @@ from services.errors import NameTaken
 from services.identity.certificates import read_chain
 from services.identity.identity import Identity
 from services.identity.peers import PeerIdentity
+from services.identity.renewal import Credentials, Renewal
 from services.rpc.server import Admits, RpcServer
 from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs
@@ -163,7 +164,7 @@ async def serving(
         announced = where.api_port or port
 
         async def register() -> None:
-            await own_entry.take_key(identity)
+            await own_entry.take_key(identity.credentials)
             await trainings.register(_caller(identity), where.host, announced, name)
 
         if peering is None or chain.federation is None:
@@ -209,13 +210,12 @@ class _OwnEntry:
             ends = read_chain(self._identity.credentials.cert)[0].not_valid_after_utc
             self._trainings.membership.certificate_ends[ROLE, self._identity.name] = ends.timestamp()
 
-    async def take_key(self, newest: Identity) -> None:
-        """Raises NameTaken if the known key is another one that does not lead to this one, and what ``hand_over``
-        raises.
-        """
-        known = await hand_over(_caller(newest), newest.spiffe_id, newest.credentials.handovers, self._trainings)
-        if known.hex() not in ("", newest.known_as):
-            raise NameTaken(name=newest.name, enrolledFingerprint=known.hex())
+    async def take_key(self, newest: Credentials) -> None:
+        """Raises NameTaken if the known key does not lead to the newest one, and what ``hand_over`` raises."""
+        identity = self._identity.renewed_by(Renewal(newest), known_by_id=False)
+        known = await hand_over(_caller(identity), identity.spiffe_id, newest.handovers, self._trainings)
+        if known.hex() not in ("", identity.known_as):
+            raise NameTaken(name=identity.name, enrolledFingerprint=known.hex())
 
 
 def _caller(identity: Identity) -> Caller:
