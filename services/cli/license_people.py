@@ -1,7 +1,7 @@
-"""`swarm license users | add-user | change-user | password | remove-user | tokens | add-token | revoke-token`."""
+"""`swarm license users | add-user | change-user | password | unlock-user | remove-user`, and those of API tokens."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("add-user")(add_user)
     app.command("change-user")(change_user)
     app.command("password")(password)
+    app.command("unlock-user")(unlock_user)
     app.command("remove-user")(remove_user)
     app.command("tokens")(tokens)
     app.command("add-token")(add_token)
@@ -27,10 +28,7 @@ def add_to(app: typer.Typer) -> None:
 def users(context: typer.Context, *, as_json: JsonOut = False) -> None:
     """List who may sign in."""
     found = session_of(context).get("/users")
-    rows = [
-        [it["name"], it["role"], "on" if it["totp"] else "off", "disabled" if it["disabled"] else "active"]
-        for it in found
-    ]
+    rows = [[it["name"], it["role"], "on" if it["totp"] else "off", _state(it)] for it in found]
     show(found, as_json, ["user", "role", "second factor", "state"], rows)
 
 
@@ -63,6 +61,13 @@ def password(context: typer.Context, name: Name) -> None:
     print(f"{name} has a new password, and is signed out everywhere")
 
 
+def unlock_user(context: typer.Context, name: Name) -> None:
+    """Let a user sign in again from every address, also from those with too many wrong passwords."""
+    session = session_of(context)
+    session.send("DELETE", f"/users/{_id(session, name)}/locks")
+    print(f"{name} can sign in from every address again")
+
+
 def remove_user(context: typer.Context, name: Name) -> None:
     """Remove a user, with all API tokens of the user."""
     session = session_of(context)
@@ -92,6 +97,12 @@ def revoke_token(context: typer.Context, token: Annotated[str, typer.Argument(me
     """Make an API token void, by its id."""
     session_of(context).send("DELETE", f"/tokens/{token}")
     print(f"Revoked {token}")
+
+
+def _state(user: dict[str, Any]) -> str:
+    if user["disabled"]:
+        return "disabled"
+    return f"locked for an address until {user['locked_until'][:16]}" if user["locked_until"] else "active"
 
 
 def _id(session: LicenseSession, name: str) -> int:

@@ -29,7 +29,7 @@ class SignInLocked(AdminError):
     code = "sign-in-locked"
     grpc_status = "RESOURCE_EXHAUSTED"
     message = "Too many failed attempts; the next one is possible in {seconds} s"
-    remedy = "Wait until then; an administrator can set a new password."
+    remedy = "Wait until then, or ask an administrator to unlock you."
 
 
 class CodeNeeded(AdminError):

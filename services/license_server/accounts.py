@@ -206,6 +206,14 @@ class Accounts:
         actor.require("users:write")
         self._set_password(actor, user_id, credentials.hash_password(password), "password set")
 
+    def unlock(self, actor: Actor, user_id: int) -> None:
+        """For administrators: the user can sign in from every address again, also from those with too many failures."""
+        actor.require("users:write")
+        with self._database.write() as transaction:
+            row = find_user(transaction, user_id)
+            unlock_everywhere(transaction, user_id)
+            record(transaction, actor, "user unlocked", row["name"])
+
     def change_password(self, actor: Actor, current: str, password: str) -> None:
         """For the user, whose sessions all end. Raises SignInFailed for a wrong password, SignInLocked."""
         row = self._own(actor, current)
@@ -286,8 +294,7 @@ class Accounts:
     def _set_password(self, actor: Actor, user_id: int, hashed: str, action: str) -> None:
         with self._database.write() as transaction:
             row = find_user(transaction, user_id)
-            fresh = {"password": hashed, "failures": 0, "locked_until": 0.0}
-            transaction.write(update(users).where(users.c.id == user_id).values(fresh))
+            transaction.write(update(users).where(users.c.id == user_id).values(password=hashed))
             transaction.write(delete(sessions).where(sessions.c.user == user_id))
             unlock_everywhere(transaction, user_id)
             record(transaction, actor, action, row["name"])
@@ -300,7 +307,7 @@ def _signed_in(
     values = read_values(transaction)
     secret, csrf = credentials.new_token(), credentials.new_token()
     expires_at = transaction.wall + values.session_max_h * 3600
-    changes = {"failures": 0, "locked_until": 0.0, "signed_in_at": transaction.wall}
+    changes = {"signed_in_at": transaction.wall}
     changes |= {"totp_step": step} if step is not None else {}
     transaction.write(update(users).where(users.c.id == row["id"]).values(changes))
     unlock(transaction, row, address)
@@ -316,7 +323,7 @@ def _signed_in(
             expires_at=expires_at,
         )
     )
-    user = user_view({**row, **changes}, transaction.wall)
+    user = user_view(find_user(transaction, row["id"]), transaction.wall)
     record(transaction, Actor.user(user.id, user.name, user.role, address), "signed in")
     return UserSession(secret, csrf, user, utc(expires_at), address)
 

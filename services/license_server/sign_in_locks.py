@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from services.errors import SignInLocked
 from services.license_server.database import Transaction
@@ -45,19 +45,19 @@ def note_failure(transaction: Transaction, row: Mapping[str, Any], address: str)
     else:
         key = {"user": row["id"], "address": network_of(address)}
         transaction.write(insert(sign_in_locks).values(key | changes))
-    # For the list of users, which shows that this name is locked for some address.
-    shown = {"failures": failures, "locked_until": max(row["locked_until"], changes["locked_until"])}
-    transaction.write(update(users).where(users.c.id == row["id"]).values(shown))
+    _note_worst(transaction, row["id"])
     return failures
 
 
 def unlock(transaction: Transaction, row: Mapping[str, Any], address: str) -> None:
-    """To be called after a right password."""
+    """To be called after a right password. Locks of other addresses stay."""
     transaction.connection.execute(delete(sign_in_locks).where(*_key(row, address)))
+    _note_worst(transaction, row["id"])
 
 
 def unlock_everywhere(transaction: Transaction, user_id: int) -> None:
     transaction.connection.execute(delete(sign_in_locks).where(sign_in_locks.c.user == user_id))
+    _note_worst(transaction, user_id)
 
 
 def forget_old(transaction: Transaction) -> None:
@@ -79,6 +79,15 @@ def network_of(address: str) -> str:
 
 def _locked(transaction: Transaction, row: Mapping[str, Any], address: str) -> Mapping[str, Any]:
     return transaction.row(select(sign_in_locks).where(*_key(row, address))) or {}
+
+
+def _note_worst(transaction: Transaction, user_id: int) -> None:
+    """For the list of users, which shows whether a name is locked for any address, and until when."""
+    locks = sign_in_locks.c
+    worst = select(func.max(locks.failures).label("failures"), func.max(locks.locked_until).label("locked_until"))
+    found = transaction.row(worst.where(locks.user == user_id)) or {}
+    shown = {"failures": found.get("failures") or 0, "locked_until": found.get("locked_until") or 0.0}
+    transaction.write(update(users).where(users.c.id == user_id).values(shown))
 
 
 def _key(row: Mapping[str, Any], address: str) -> tuple[Any, Any]:

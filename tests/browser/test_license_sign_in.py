@@ -7,9 +7,11 @@ import pytest
 from license_site import PASSWORD, Site
 from playwright.sync_api import Page, expect
 
+from services.errors import SignInFailed
 from services.license_server import credentials
 from services.license_server.actor import SYSTEM
 from services.license_server.request_limits import HEADERS
+from services.license_server.sign_in_locks import lock_s
 
 WRONG = "wrong horse battery"
 IDLE_S = 31 * 60
@@ -71,6 +73,21 @@ def test_wrong_passwords_are_refused_then_locked_out_for_longer_each_time(visit,
     site.skip(4)
     sign_in(page)
     expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
+
+
+def test_administrator_sees_that_a_name_is_locked_for_an_address_and_unlocks_it(visit, site):
+    for failures in range(9):  # the last one locks for a minute
+        site.skip(lock_s(failures) + 1)
+        with pytest.raises(SignInFailed):
+            site.services.accounts.sign_in("grace", WRONG, "", "192.0.2.7")
+    site.services.accounts.sign_in("grace", PASSWORD, "", "198.51.100.9")
+    page = visit("ada")
+    page.goto("/users")
+    expect(page.get_by_role("row", name="grace")).to_contain_text("Locked")
+    page.get_by_role("link", name="Change grace").click()
+    page.get_by_role("button", name="Unlock all addresses").click()
+    expect(page.get_by_role("status").first).to_contain_text("grace can sign in from every address again")
+    expect(page.get_by_role("row", name="grace")).to_contain_text("Active")
 
 
 def test_somebody_who_tries_on_and_on_gets_a_sentence_not_a_data_structure(visit):

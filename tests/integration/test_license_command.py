@@ -121,6 +121,7 @@ async def test_users_and_tokens_are_made_and_a_token_does_what_its_scopes_say(op
     assert "operator" in await operator.types("users")
     await operator.types("change-user", "bob", "--role", "viewer", "--disable")
     assert "viewer  off            disabled" in await operator.types("users")
+    assert "bob can sign in from every address again" in await operator.types("unlock-user", "bob")
     token = (await operator.types("add-token", "monitoring", "--scope", "leases:read", "--days", "1")).strip()
     assert token not in await operator.types("tokens")
     monkeypatch.setenv("SWARM_LICENSE_TOKEN", token)

@@ -5,6 +5,7 @@ import contextlib
 import io
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -209,8 +210,27 @@ def test_whoever_keeps_failing_under_a_name_locks_its_owner_out_nowhere_else(ser
     signed_in = services.accounts.sign_in("ada", PASSWORD, "", HERE)
     with pytest.raises(SignInLocked):  # which does not unlock the other address
         services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+    (still,) = services.accounts.all(ada)
+    assert still.locked_until == signed_in.user.locked_until == shown.locked_until
     services.accounts.set_password(signed_in.actor(HERE), signed_in.user.id, PASSWORD)
     services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+
+
+def test_an_administrator_unlocks_a_user_at_all_addresses(services, ada, day):
+    for address in (HERE, ELSEWHERE):
+        for _ in range(3):
+            with pytest.raises(SignInFailed):
+                services.accounts.sign_in("ada", "a wrong password", "", address)
+        day.now += 0.5
+    (locked,) = services.accounts.all(ada)
+    with pytest.raises(NotPermitted):
+        services.accounts.unlock(replace(ada, scopes=frozenset({"users:read"})), locked.id)
+    services.accounts.unlock(ada, locked.id)
+    for address in (HERE, ELSEWHERE):
+        services.accounts.sign_in("ada", PASSWORD, "", address)
+    (unlocked,) = services.accounts.all(ada)
+    assert unlocked.locked_until is None
+    assert "user unlocked" in [entry.action for entry in services.audit.all(ada)]
 
 
 class SignInPage:

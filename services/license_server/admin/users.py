@@ -74,6 +74,13 @@ def set_password(services: TheServices, caller: Caller, user_id: Number, new: Ne
     return Response(status_code=204)
 
 
+@router.delete("/users/{user_id}/locks", status_code=204, responses=ANSWERED)
+def unlock(services: TheServices, caller: Caller, user_id: Number) -> Response:
+    """The user can sign in from every address again, also from those with too many failures."""
+    services.accounts.unlock(caller, user_id)
+    return Response(status_code=204)
+
+
 @router.delete("/users/{user_id}/totp", status_code=204, responses=ANSWERED)
 def reset_totp(services: TheServices, caller: Caller, user_id: Number) -> Response:
     """Removes the second factor of a user who has lost the device."""

@@ -54,6 +54,12 @@ def enable(request: PageRequest) -> Response:
     return request.go("/users", f"{user.name} can sign in again.")
 
 
+def unlock(request: PageRequest) -> Response:
+    user = _user(request)
+    request.services.accounts.unlock(request.actor, user.id)
+    return request.go("/users", f"{user.name} can sign in from every address again.")
+
+
 def set_password(request: PageRequest) -> Response:
     user, password = _user(request), request.secret("password")
     require_same(password, request.secret("again"))
@@ -98,6 +104,7 @@ ROUTES = [
     action("/users/{id}/role", change_role),
     action("/users/{id}/disable", disable),
     action("/users/{id}/enable", enable),
+    action("/users/{id}/unlock", unlock),
     action("/users/{id}/password", set_password),
     action("/users/{id}/reset-code", reset_code),
     page("/users/{id}/remove", ask_to_remove),
