@@ -10,7 +10,9 @@ import aiohttp
 import pytest
 from license_servers import Servers, callers, license_servers
 
+from services.licensing.expulsions import report
 from services.licensing.lease import Lease
+from services.licensing.servers import Servers as LicenseServers
 
 SEATS = ("--seats", "SL=4")
 
@@ -94,6 +96,20 @@ async def test_node_of_a_pair_turns_to_the_one_that_took_over_by_itself(pki, tmp
             assert json.loads((Path(tmp_path) / "license.json").read_text())["feature"] == "SL"
         async with callers(pki, range(2, 3)) as (other,):
             assert (await other.status(both[1]))["holders"] == []
+
+
+async def test_node_that_was_expelled_gets_no_seat_from_the_other_one_either(pki, tmp_path):
+    async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 3)) as (expelled, other):
+        await pair(servers)
+        await until_logged(servers, "ls-2", "following the active license server")
+        told = LicenseServers([servers.address("ls-1")], pki.identity("sn", "sn-1"))
+        await report(told, "SN", [("sl", expelled.name)])
+        await told.close()
+        second = servers.address("ls-2")
+        assert await expelled.until_answered(lambda: expelled.acquire(second)) == 403  # even while on standby
+        await servers.kill("ls-1")
+        assert await other.until_answered(lambda: other.acquire(second)) == 200
+        assert await expelled.until_answered(lambda: expelled.acquire(second)) == 403
 
 
 async def test_two_that_are_cut_off_each_lend_their_capacity_until_one_gives_way(pki, tmp_path):

@@ -74,6 +74,7 @@ async def test_organizations_come_in_with_their_sns_and_go_by_the_votes_of_more_
     await network.org("c-1", "approve", "6")
     assert await sl.wait() == Expelled.exit_code
     assert "b-8 was expelled from the swarm" in sl.tail()
+    await network.said("ls", "a node was expelled from its swarm")
 
     await network.org("a-1", "remove", "hospital-b")
     await network.org("c-1", "approve", "7")
