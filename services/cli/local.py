@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.options import DEFAULT_DIR, AsJson
+from services.runtime.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from services.local.view import SwarmView
-
-INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
 Directory = Annotated[Path, typer.Option("--dir", help="Directory of the swarm's certificates, data and logs.")]
 

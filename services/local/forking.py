@@ -33,7 +33,7 @@ from services.runtime.ready import READY_FD_VARIABLE, ReadySocket
 CONTROL_VARIABLE: Final = "SWARM_FORKING_FD"
 SET_BY_IMPORT: Final = "GRPC_SSL_CIPHER_SUITES"  # by `import services`, which a fork does not repeat
 NAME: Final = "forks"
-OF_NODES: Final = ("services.cli.main", "services.cli.nodes", "services.runtime.process")
+OF_NODES: Final = ("services.cli.commands", "services.cli.nodes", "services.runtime.process")
 OF_SNS: Final = ("services.chain.geth", "services.sn.main", "services.sn.settings")
 OF_SLS: Final = ("services.sl.main", "services.sl.settings")
 MAX_REQUEST: Final = 1 << 20  # bytes; each request is one packet

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.errors import SwarmError
+from services.runtime.interrupts import INTERRUPTED
 from services.scripts import certificates, logs, stopping
 from services.scripts.engine import ContainerCommand, find
 from services.scripts.nodes import COMMON, OPTIONS, build
@@ -35,7 +36,7 @@ def main(script: str, words: Sequence[str]) -> int:
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output is gone, as with `head`
         sys.stderr.close()
         return 1

@@ -8,11 +8,10 @@ import subprocess
 from collections.abc import Sequence
 
 from services.errors import HostNotReady
+from services.runtime.interrupts import INTERRUPTED
 from services.scripts.container import BUILT_IN_NETWORKS, SENTINEL_LABEL, Container
 from services.scripts.engine import ContainerCommand, first_line
 from services.scripts.options import Given
-
-INTERRUPTED = 130
 
 
 def commands(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> list[list[str]]:

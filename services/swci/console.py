@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
+from services.runtime.interrupts import INTERRUPTED
 from services.swci.execution import CommandResult, execute
 from services.swci.session import CommandSession
 from services.swci.terminal import Terminal
-
-INTERRUPTED = 130  # the exit code by which shells report Ctrl-C
 
 
 @dataclass(frozen=True)

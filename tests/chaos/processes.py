@@ -14,7 +14,7 @@ from services.local.plan import CODE_ROOT
 from services.local.process import Child, Launch, node_environment
 
 LOADED = (
-    "benchmarks.log_traps", "services.chain.geth", "services.cli.main", "services.cli.nodes",
+    "benchmarks.log_traps", "services.chain.geth", "services.cli.commands", "services.cli.nodes",
     "services.license_server.main", "services.license_server.settings", "services.sl.main", "services.sl.settings",
     "services.sn.main", "services.sn.settings", "swarm_callback.base", "swarm_callback.digest",
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """The command line: what it offers, and one sentence for what it cannot use."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,9 +75,28 @@ def test_ctrl_c_before_a_command_has_begun_ends_without_a_trace(
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("services.cli.main.app", interrupted)
+    monkeypatch.setattr("services.cli.commands.app", interrupted)
     assert main(["up", "--sl", "3"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "loads"),
+    [((sys.executable, "-m", "services.cli", "version"), "typer")]
+    + [((sys.executable, str(script), "--help"), "subprocess") for script in sorted((ROOT / "scripts/bin").iterdir())],
+    ids=lambda it: Path(it[1]).name if isinstance(it, tuple) else "",
+)
+def test_ctrl_c_while_a_command_is_loaded_ends_without_a_trace(
+    tmp_path: Path, command: tuple[str, ...], loads: str
+) -> None:
+    (tmp_path / f"{loads}.py").write_text("import sys; print('loading', flush=True); sys.stdin.read()")
+    where = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=where, text=True, **pipes) as loading:  # type: ignore[call-overload]
+        assert loading.stdout.readline() == "loading\n"
+        loading.send_signal(signal.SIGINT)
+        assert loading.communicate(timeout=30) == ("", "")
+    assert loading.returncode == 130
 
 
 @pytest.mark.parametrize("command", ["sn", "swop"])
