@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
+
+from aiohappyeyeballs import start_connection
 
 NEXT_ADDRESS_AFTER_S = 0.25  # if a host has several addresses and one does not answer
 VANISHED_AFTER_MS = 5_000  # a peer that acknowledges nothing for so long is gone
@@ -78,7 +80,8 @@ class End(asyncio.Protocol):
 
 async def connect(host: str, port: int, context: ssl.SSLContext | None = None) -> End:
     """The near end of a new connection, with TLS if there is a context. Raises OSError, which includes TLS errors."""
-    near = await _first_open(await _addresses(host, port))
+    # asyncio can do the same, but before Python 3.12 it loses a socket if it is cancelled as that has just connected.
+    near = await start_connection(await _addresses(host, port), happy_eyeballs_delay=NEXT_ADDRESS_AFTER_S)
     _, end = await asyncio.get_running_loop().create_connection(
         End,
         sock=near,
@@ -96,53 +99,3 @@ async def _addresses(host: str, port: int) -> list[Any]:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:  # a name
         return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-async def _first_open(addresses: Sequence[Any]) -> socket.socket:
-    """Connects to the first address that answers: each is tried a moment after the one before. Raises OSError.
-
-    asyncio can do the same, but before Python 3.12 it loses a socket if it is cancelled as that has just connected.
-    """
-    tries: list[asyncio.Task[socket.socket]] = []
-    found: asyncio.Task[socket.socket] | None = None
-    try:
-        while True:
-            found = next((one for one in tries if _has_socket(one)), None)
-            if found is not None:
-                return found.result()
-            waiting = [one for one in tries if not one.done()]
-            if len(tries) < len(addresses):
-                waiting.append(asyncio.create_task(_opened(addresses[len(tries)])))
-                tries.append(waiting[-1])
-            elif not waiting:
-                return tries[-1].result()  # raises its error
-            more = len(tries) < len(addresses)
-            await asyncio.wait(
-                waiting, timeout=NEXT_ADDRESS_AFTER_S if more else None, return_when=asyncio.FIRST_COMPLETED
-            )
-    finally:
-        for one in tries:
-            if one is not found:
-                one.cancel()
-                one.add_done_callback(_close_socket)
-
-
-async def _opened(address: Any) -> socket.socket:
-    family, kind, protocol, _, place = address
-    near = socket.socket(family, kind, protocol)
-    try:
-        near.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(near, place)
-    except BaseException:
-        near.close()
-        raise
-    return near
-
-
-def _has_socket(one: asyncio.Task[socket.socket]) -> bool:
-    return one.done() and not one.cancelled() and one.exception() is None
-
-
-def _close_socket(one: asyncio.Task[socket.socket]) -> None:
-    if _has_socket(one):
-        one.result().close()
