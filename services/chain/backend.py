@@ -26,6 +26,11 @@ class ChainBackend(ABC):
     # Called after each write to a contract, with the function and the seconds from the call to the receipt.
     on_transaction: Callable[[str, float], None] | None = None
 
+    @property
+    def trouble(self) -> str:
+        """Why the chain cannot answer now, as far as this node knows; empty if it knows no reason."""
+        return ""
+
     # --- life ---------------------------------------------------------------------------------------
 
     @abstractmethod

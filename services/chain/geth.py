@@ -96,6 +96,10 @@ class GethChain(ChainBackend):
         self._hub.close()
         self._final.save()
 
+    @property
+    def trouble(self) -> str:
+        return self._process.trouble
+
     # --- writing ------------------------------------------------------------------------------------
 
     async def transact(self, to: str, data: bytes) -> Receipt:
@@ -108,7 +112,7 @@ class GethChain(ChainBackend):
         try:
             return await self._writer.transact(to, data)
         except ChainError as error:
-            if type(error) is ChainError and (why := self._process.trouble):
+            if type(error) is ChainError and (why := self.trouble):
                 raise ChainError(problem=why, log=self._process.log_path) from error
             raise
 
@@ -188,9 +192,7 @@ class GethChain(ChainBackend):
                     if connection is self._connection:
                         self._up.clear()
         except TimeoutError:
-            problem = f"geth was away for {UP_TIMEOUT_S:.0f} s" + (
-                f", as {why}" if (why := self._process.trouble) else ""
-            )
+            problem = f"geth was away for {UP_TIMEOUT_S:.0f} s" + (f", as {why}" if (why := self.trouble) else "")
             raise ChainError(problem=problem, log=self._process.log_path) from None
 
     async def _when_up(self) -> None:

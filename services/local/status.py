@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from services.errors import NotRunning, SNUnreachable
+from services.errors import ChainError, NotRunning, SNUnreachable
 from services.identity.identity import Identity
 from services.licensing.features import NOTE
 from services.local.certificates import admin_identity
@@ -46,11 +46,12 @@ async def local_status(directory: Path) -> dict[str, Any]:
         "sns": [],
         "certificates_end": {},
         "proposals": [],
+        "missing": "",
         "training": None,
     }
     addresses = [f"{HOST}:{process.port}" for process in state.processes if _is_sn(process)]
     if addresses:
-        found |= await _first_answer(addresses, admin_identity(directory, ADMIN))
+        found |= await first_answer(addresses, admin_identity(directory, ADMIN))
     return found
 
 
@@ -67,8 +68,11 @@ def _is_sn(process: Running) -> bool:
     return process.name.startswith("sn-") and process.port > 0
 
 
-async def _first_answer(addresses: list[str], admin: Identity) -> dict[str, Any]:
-    """SNs, certificate ends, proposals, training: from the first SN that answers. Raises SNUnreachable if none does."""
+async def first_answer(addresses: list[str], admin: Identity) -> dict[str, Any]:
+    """SNs, certificate ends, proposals, training: from the first SN that answers. Raises SNUnreachable if none does.
+
+    ``missing``: what this SN cannot tell while it is without its chain, and why; empty if nothing.
+    """
     for address in addresses[:-1]:
         with contextlib.suppress(SNUnreachable):
             return await _asked(address, admin)
@@ -79,7 +83,11 @@ async def _asked(address: str, admin: Identity) -> dict[str, Any]:
     async with SNClient(address, admin) as client:
         status = await client.training.GetStatus(pb.GetStatusRequest(contract=CONTRACT))
         nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
-        organizations = await client.network.ListOrganizations(pb.ListOrganizationsRequest())
+        organizations, missing = pb.ListOrganizationsReply(), ""
+        try:
+            organizations = await client.network.ListOrganizations(pb.ListOrganizationsRequest())
+        except ChainError as error:
+            missing = f"Open proposals are not known now. {error}"
     sns = [
         {"name": node.name, "address": f"{node.host}:{node.port}", "present": node.present}
         for node in nodes
@@ -87,7 +95,13 @@ async def _asked(address: str, admin: Identity) -> dict[str, Any]:
     ]
     ends = {node.name: node.certificate_ends for node in nodes if node.certificate_ends}
     proposals = [proposal_as_data(it, organizations.votes_needed) for it in organizations.proposals]
-    return {"sns": sns, "certificates_end": ends, "proposals": proposals, "training": as_data(status)}
+    return {
+        "sns": sns,
+        "certificates_end": ends,
+        "proposals": proposals,
+        "missing": missing,
+        "training": as_data(status),
+    }
 
 
 def proposal_as_data(it: pb.Proposal, needed: int) -> dict[str, Any]:
@@ -160,6 +174,8 @@ def as_text(found: dict[str, Any]) -> str:
     lines += ["", *warnings] if (warnings := [sentence for sentence in soon if sentence]) else []
     if found["proposals"]:
         lines += ["", *(f"Proposal {it['number']}: {it['summary']}" for it in found["proposals"])]
+    if found["missing"]:
+        lines += ["", found["missing"]]
     training = found["training"]
     if training is not None:
         lines += ["", f"Training {training['contract']}: {training['summary']}"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from services.errors import MalformedCall, NameInUse, NotAMember, VotesForAnother
+from services.errors import ChainError, MalformedCall, NameInUse, NotAMember, VotesForAnother
 from services.identity.peers import TrustBundle
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller, calling_process
@@ -25,6 +25,8 @@ from services.sn.trainings import Trainings
 UNREACHED_ROLES = frozenset({"swop", "swci"})
 
 FIRST_MESSAGE_S = 10.0
+
+SHOWN_WITHIN_S = 3.0  # what people look at while the chain may be away
 
 _log = logs.get("sn")
 
@@ -154,7 +156,13 @@ class NetworkApi:
         self, _request: pb.ListOrganizationsRequest, _context: Any
     ) -> pb.ListOrganizationsReply:
         self._context.caller()
-        return await ballot.listed(self._context.trainings.network)
+        chain = self._context.trainings.chain
+        try:
+            async with asyncio.timeout(SHOWN_WITHIN_S):
+                return await ballot.listed(self._context.trainings.network)
+        except TimeoutError:
+            problem = chain.trouble or f"{chain.kind} has not answered for {SHOWN_WITHIN_S:.0f} s"
+            raise ChainError(problem=problem, log=f"the log of {self._context.name}") from None
 
 
 class TrainingApi:

@@ -7,14 +7,18 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sn_network import SNNetwork
 
 from services.chain import geth_process, pool, writer
 from services.chain.geth import GethChain
 from services.chain.network import NetworkGateway
 from services.chain.paths import GETH_FINAL
 from services.errors import ChainError
+from services.local.status import first_answer
+from services.local.swarm import CONTRACT
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.needs("geth")]
 
@@ -97,3 +101,25 @@ async def test_geth_waits_on_a_full_disk_until_there_is_room(small_disk: Path, m
         await network.add_sn_account("0x" + "22" * 20, "sn-3")
 
         assert await network.is_sn("0x" + "22" * 20)
+
+
+async def test_status_answers_while_the_disk_of_an_sn_is_full_and_says_what_it_lacks(
+    small_disk: Path, pki: Any
+) -> None:
+    network = SNNetwork(pki, small_disk)
+    try:
+        await network.license_server()
+        await network.sentinel()
+        with (small_disk / "filler").open("wb") as file:
+            os.posix_fallocate(
+                file.fileno(), 0, shutil.disk_usage(small_disk).free - geth_process.LEAST_FREE_BYTES // 2
+            )
+        await network.said("sn-1", "geth is stopped until the disk has room again")
+        found = await first_answer([f"localhost:{network.ports['sn-1']}"], pki.identity("admin", "op"))
+    finally:
+        (small_disk / "filler").unlink(missing_ok=True)
+        await network.stop()
+    assert [(sn["name"], sn["present"]) for sn in found["sns"]] == [("sn-1", True)]
+    assert found["training"]["contract"] == CONTRACT
+    assert found["missing"].startswith("Open proposals are not known now. The chain failed: the disk of ")
+    assert "64 MiB are needed" in found["missing"] and "the log of sn-1" in found["missing"]

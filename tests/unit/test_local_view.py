@@ -137,11 +137,18 @@ def test_status_is_the_same_as_data_and_as_text() -> None:
     assert data["participants"][0]["loss"] == 0.5
     process = {"name": "sn-1", "pid": 7, "port": 30304, "alive": True, "log": "/d/logs/sn-1.log"}
     sns = [{"name": f"sn-{number}", "address": f"h:{number}", "present": number == 1} for number in (1, 2)]
-    of_swarm = {"dir": "/d", "chain": "geth", "sn": "h:1", "certificates_end": {"sl-1": 1.0, "sl-2": 4e9}}
+    of_swarm = {
+        "dir": "/d",
+        "chain": "geth",
+        "sn": "h:1",
+        "missing": "Not known.",
+        "certificates_end": {"sl-1": 1.0, "sl-2": 4e9},
+    }
     votes = [pb.Vote(organization="hospital-a", by="admin/ada")]
     proposed = pb.Proposal(number=3, change="admit", organization="hospital-c", proposer="hospital-a", votes=votes)
     proposals = [proposal_as_data(proposed, 2)]
     text = as_text({**of_swarm, "processes": [process], "sns": sns, "proposals": proposals, "training": data})
+    assert "\n\nNot known.\n" in text
     assert "Proposal 3: hospital-a proposes to admit hospital-c: 1 of 2 votes, since 1970-01-01 00:00 UTC" in text
     assert "sn-1       present, API at h:1\n  sn-2       lost, API at h:2" in text
     assert "sn-1       runs, pid 7, port 30304" in text
