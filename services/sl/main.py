@@ -2,19 +2,15 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from functools import partial
 
 from services.errors import SwarmError
-from services.identity.expiry import watched_expiry
 from services.identity.hosts import warn_unless_for
-from services.identity.peer_context import judge
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
-from services.licensing.metrics import measure_lease
+from services.licensing.metrics import measured
 from services.rpc import swarm_pb2 as pb
 from services.runtime import logs, traces
 from services.runtime.addresses import join_address
-from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
 from services.sl.link import SNLink
 from services.sl.memory import Memory
@@ -52,20 +48,10 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         lease = await stack.enter_async_context(
             await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=settings.data_dir)
         )
-        meter = Meter(on=settings.metrics_port is not None)
-        await stack.enter_async_context(watched_expiry(identity, meter))
-        observer = Observer(identity.name, SLMetrics(meter))
-        measure_lease(lease, meter)
-        scraped = await stack.enter_async_context(
-            served(
-                meter,
-                ROLE,
-                settings.metrics_host,
-                settings.metrics_port,
-                partial(identity.server_context, strict=True),
-                judge=judge,
-            )
+        meter, scraped = await stack.enter_async_context(
+            measured(identity, lease, settings.metrics_host, settings.metrics_port)
         )
+        observer = Observer(identity.name, SLMetrics(meter))
 
         await link.enter()
         stack.push_async_callback(_deregister, link)

@@ -4,24 +4,21 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Coroutine
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from services.chain.backend import ChainBackend
 from services.chain.factory import Choice, open_chain
 from services.errors import AnotherSwarm
-from services.identity.expiry import watched_expiry
 from services.identity.hosts import warn_unless_for
 from services.identity.identity import Identity
-from services.identity.peer_context import judge
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
-from services.licensing.metrics import measure_lease
+from services.licensing.metrics import measured
 from services.rpc.server import check_free
 from services.runtime import logs, traces
-from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
+from services.runtime.stopping import until
 from services.sn.joining import join
 from services.sn.metrics import SNMetrics
 from services.sn.neighbors import Neighbors
@@ -51,20 +48,10 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         lease = await stack.enter_async_context(
             await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=data_dir)
         )
-        meter = Meter(on=settings.metrics_port is not None)
-        await stack.enter_async_context(watched_expiry(identity, meter))
-        metrics = SNMetrics(meter)
-        measure_lease(lease, meter)
-        scraped = await stack.enter_async_context(
-            served(
-                meter,
-                ROLE,
-                settings.metrics_host,
-                settings.metrics_port,
-                partial(identity.server_context, strict=True),
-                judge=judge,
-            )
+        meter, scraped = await stack.enter_async_context(
+            measured(identity, lease, settings.metrics_host, settings.metrics_port)
         )
+        metrics = SNMetrics(meter)
 
         chain = await _chain(settings, identity, choice, data_dir, stop)
         if chain is None:
@@ -88,7 +75,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
             lambda: neighbors.watch(settings.license_servers, identity, FEATURE), "asking for other swarms"
         )
         ready.report(port=sn.port, chain=chain.kind, **scraped)
-        await _until(stop, sn.background.broken(), lease.raise_when_lost(sn.round_over))
+        await until(stop, sn.background.broken(), lease.raise_when_lost(sn.round_over))
 
 
 async def _chain(
@@ -114,7 +101,7 @@ async def _chain(
 
 async def _unless(stop: asyncio.Event, start: Coroutine[None, None, Started]) -> Started | None:
     """The result of ``start``; None if the node must stop before: a start may wait for others for a long time."""
-    starting, stopping = asyncio.create_task(start), asyncio.create_task(_set(stop))
+    starting, stopping = asyncio.create_task(start), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return starting.result() if starting.done() else None
@@ -122,20 +109,3 @@ async def _unless(stop: asyncio.Event, start: Coroutine[None, None, Started]) ->
         starting.cancel()
         stopping.cancel()
         await asyncio.gather(starting, stopping, return_exceptions=True)
-
-
-async def _until(stop: asyncio.Event, *failures: Coroutine[None, None, None]) -> None:
-    """Returns when the node must stop; raises what ``failures`` raise, as the node cannot continue then."""
-    waits = [asyncio.create_task(wait) for wait in (*failures, _set(stop))]
-    try:
-        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in waits:
-            task.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()

@@ -2,11 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from services.errors import SettingsError
 from services.identity.certificates import authority_of, read_chain
@@ -17,6 +15,7 @@ from services.runtime import logs, traces
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
 from services.runtime.metrics import Meter
 from services.runtime.ready import ReadySocket
+from services.runtime.stopping import until
 from services.runtime.trust_directory import reason_not_to_mount
 from services.swop.approvals import Approvals
 from services.swop.decisions import AgentState
@@ -89,7 +88,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
             approvals=approvals,
             on_attending=lambda: ready.report(executor=executor.kind),
         )
-        await _until(stop, operator.run(), lease.raise_when_lost(_at_once), link.name.lost())
+        await until(stop, operator.run(), lease.raise_when_lost(_at_once), link.name.lost())
     _log.info("stopped")
 
 
@@ -191,17 +190,3 @@ def _license_servers(settings: SwopSettings, profile: Profile) -> list[str]:
 
 async def _at_once() -> None:
     """A SWOP that loses its license may end at once: its pairs go on without it."""
-
-
-async def _until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> None:
-    """Returns at ``stop``; raises the error that ends one of the works."""
-    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
-    tasks.append(asyncio.create_task(stop.wait()))
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

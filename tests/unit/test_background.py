@@ -30,7 +30,7 @@ WAITED_FOR = {
     "services/sn/api.py": {"HoldName"},
     "services/sn/cluster_manager.py": {"open"},
     "services/sn/fetching.py": {"fetch_blocks"},
-    "services/sn/main.py": {"_unless", "_until"},
+    "services/sn/main.py": {"_unless"},
     "services/sn/newcomer.py": {"take_chain"},
     "services/sn/peering.py": {"serve"},
 }
