@@ -7,6 +7,7 @@ from typing import Any
 
 from services.chain.events import TrainingConfig, TrainingEvent
 from services.rpc import swarm_pb2 as pb
+from services.sn.statuses import config_message
 
 # A page stays well below the size limit of a message, however long the reasons in it are.
 PAGE_BYTES = 256 * 1024
@@ -41,18 +42,4 @@ def field_of(kind: str) -> str:
 
 
 def _value(value: Any) -> Any:
-    if not isinstance(value, TrainingConfig):
-        return value
-    return pb.Config(
-        min_peers=value.min_peers,
-        sync_frequency=value.sync_frequency,
-        merge_method=value.merge_method,
-        adaptive_sync=value.adaptive_sync,
-        quorum_wait_ms=value.quorum_wait_ms,
-        transfer_compression=value.transfer_compression,
-        first_merge=value.first_merge,
-        model_version=value.model_version,
-        weighting=value.weighting,
-        patience=value.patience,
-        metric_down=value.metric_down,
-    )
+    return config_message(value) if isinstance(value, TrainingConfig) else value

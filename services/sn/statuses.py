@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from services.chain.events import CheckedIn, LeftOut
+from services.chain.events import CheckedIn, LeftOut, TrainingConfig
 from services.rpc import swarm_pb2 as pb
 from services.sn.liveness import LOST
 from services.sn.membership import DirectoryMember
@@ -70,7 +70,7 @@ def _message(
         round=view.round,
         term=view.term,
         leader=view.leader,
-        config=_config(view),
+        config=None if view.config is None else config_message(view.config),
         layout=view.layout,
         layout_by=view.layout_by,
         participants=people,
@@ -95,10 +95,7 @@ def _check_in(entry: CheckedIn) -> pb.CheckIn:
     )
 
 
-def _config(view: TrainingView) -> pb.Config | None:
-    agreed = view.config
-    if agreed is None:
-        return None
+def config_message(agreed: TrainingConfig) -> pb.Config:
     return pb.Config(
         min_peers=agreed.min_peers,
         sync_frequency=agreed.sync_frequency,
