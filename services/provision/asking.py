@@ -9,12 +9,11 @@ from typing import Annotated
 import yaml
 from pydantic import Field
 
-from services.errors import FileUnreadable
 from services.identity.certificates import read_passphrase
 from services.identity.requests import make_request
 from services.identity.spiffe import SpiffeId
 from services.provision.project import Host, NodeName, Project, ProjectOrganization, Role
-from services.tasks.document import SIZE_LIMIT_BYTES, parse
+from services.tasks.document import read_document
 from services.tasks.validation import Schema, validate
 
 # Below certs/. Each node has its own directory, which its container mounts, so that it sees files put there later.
@@ -67,12 +66,7 @@ def make_requests(path: Path) -> Made:
     Raises FileUnreadable, DocumentUnusable, CertificateUnreadable if a passphrase is needed and missing, SettingsError,
     FileExists, StorageError.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(SIZE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
-    document = parse(raw, str(path))
+    document = read_document(path, str(path))
     wanted = validate(document, Requests)
     passphrase = read_passphrase(path.parent / PASSPHRASE) if wanted.encrypted_keys else None
     made = Made([], [])

@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from cryptography import x509
 from pydantic import AfterValidator, Field, StringConstraints
 
-from services.errors import CertificateUnreadable, FileUnreadable
+from services.errors import CertificateUnreadable
 from services.identity.certificates import read_chain
 from services.identity.revocations import RevocationList
 from services.identity.spiffe import SpiffeId
 from services.identity.trust_file import MOST_FILES, check_ca
-from services.tasks.document import SIZE_LIMIT_BYTES, Document, parse
+from services.tasks.document import Document, read_document
 from services.tasks.document import Path as KeyPath
 from services.tasks.validation import Schema, validate
 
@@ -137,12 +137,7 @@ class Project(Schema):
 
 def read_project(path: Path) -> Project:
     """Raises FileUnreadable, and DocumentUnusable with file, line and key path for the first fault."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(SIZE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
-    document = parse(raw, str(path))
+    document = read_document(path, str(path))
     project = validate(document, Project)
     _check_names(document, project)
     _check_roles(document, project)

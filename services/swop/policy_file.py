@@ -7,10 +7,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from services.errors import FileUnreadable, PolicyUnusable
+from services.errors import PolicyUnusable
 from services.swop.executors.spec import ResourceLimits
 from services.tasks.definition import Line
-from services.tasks.document import SIZE_LIMIT_BYTES, parse
+from services.tasks.document import read_document
 from services.tasks.validation import Schema, validate
 
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -122,12 +122,7 @@ def read_policy(uri: str | None, directory: Path) -> Policy:
     if uri is None:
         return ACCEPTS_AS_DOCUMENTED
     path = policy_path(uri, directory)
-    try:
-        with path.open("rb") as file:
-            raw = file.read(SIZE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
-    document = parse(raw, path.name)
+    document = read_document(path, path.name)
     if document.data is None:
         raise PolicyUnusable(uri=uri, problem="the file is empty; {} is a policy that restricts nothing more")
     return validate(document, Policy)

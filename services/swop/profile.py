@@ -5,9 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from services.errors import FileUnreadable
 from services.tasks.definition import AbsolutePath, Line, Variable
-from services.tasks.document import SIZE_LIMIT_BYTES, parse
+from services.tasks.document import read_document
 from services.tasks.validation import Schema, validate
 
 MAX_PORT = 65535
@@ -141,9 +140,4 @@ class Profile(Schema):
 
 def read_profile(path: Path) -> Profile:
     """Raises FileUnreadable for a file that cannot be read, DocumentUnusable with file, line and key path."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(SIZE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
-    return validate(parse(raw, path.name), Profile)
+    return validate(read_document(path, path.name), Profile)

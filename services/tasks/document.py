@@ -1,12 +1,13 @@
 """YAML as plain data with the line of each value. No input can take more resources than its size justifies."""
 
+import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from services.errors import DocumentUnusable
+from services.errors import DocumentUnusable, FileUnreadable
 
 SIZE_LIMIT_BYTES = 1024 * 1024
 DEPTH_LIMIT = 20
@@ -32,6 +33,16 @@ class Document:
     def problem(self, path: Path, problem: str) -> DocumentUnusable:
         """The error for a value. ``problem``: what is there and what is allowed."""
         return DocumentUnusable(source=self.source, line=self.line(path), path=shown_path(path), problem=problem)
+
+
+def read_document(file: pathlib.Path, source: str) -> Document:
+    """Raises FileUnreadable, and what ``parse`` raises."""
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(SIZE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise FileUnreadable(path=file, problem=error.strerror or str(error)) from None
+    return parse(raw, source)
 
 
 def parse(text: bytes | str, source: str) -> Document:
