@@ -57,7 +57,7 @@ Role = Literal["license", "sn", "sl", "swop", "swci", "admin"]
 
 
 class ProjectNode(Schema):
-    """``address``: by which nodes of others reach it. ``hosts``: more names for its certificate."""
+    """``address``: at which other nodes reach it. ``hosts``: further host names and addresses for its certificate."""
 
     name: NodeName
     role: Role
@@ -84,10 +84,10 @@ class ProjectNode(Schema):
 
 
 class ProjectOrganization(Schema):
-    """``ca``: file with the certificate of a CA of its own. Without it the CA of the project issues for it.
+    """``ca``: file with the certificate of the organization's own CA. Without it, the project's CA issues for it.
 
-    ``trust_domain``: of that CA, where it is not the project's. ``crls``: files with its revocation lists.
-    ``encrypted_keys``: of its nodes, by a passphrase that never leaves its sites.
+    ``trust_domain``: of its CA, if not the project's. ``crls``: files with its revocation lists.
+    ``encrypted_keys``: whether its nodes' keys are encrypted, with a passphrase that never leaves its sites.
     """
 
     name: Word
@@ -103,7 +103,7 @@ class ProjectOrganization(Schema):
 
 
 class Project(Schema):
-    """The first SN of the file is the one that begins the swarm."""
+    """The first SN in the file is the sentinel, which founds the swarm."""
 
     project: Word
     trust_domain: TrustDomain = "swarm.local"

@@ -47,13 +47,14 @@ Patterns = Annotated[list[Line], Field(max_length=1000)]
 
 
 class Policy(Schema):
-    """A list that is missing restricts nothing, but for ``bindsources`` and ``privileged``: those allow nothing then.
+    """A missing list allows everything, except ``bindsources`` and ``privileged``, which then allow nothing.
 
-    An empty list allows nothing. ``*`` in a pattern stands for anything.
+    An empty list allows nothing. ``*`` in a pattern matches anything.
     """
 
     authors: Annotated[list[Author], Field(max_length=1000)] | None = Field(
-        None, description="Whose tasks: by the certificate that registered them, never by the word Author of the file."
+        None,
+        description="Whose tasks are accepted: the certificate that registered a task counts, not its field Author.",
     )
     task_types: list[Literal["RUN_SWARM", "MAKE_USER_CONTAINER", "PULL_IMAGE", "MAKE_SWARM_USER_CONTENT"]] | None = (
         Field(None, alias="tasktypes")
@@ -63,12 +64,12 @@ class Policy(Schema):
         description="Images that programs run and builds start from: NAME, NAME:TAG, NAME@sha256:… or sha256:….",
     )
     entrypoints: Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=1000)] | None = (
-        Field(None, description="Entrypoints, whole; '' is the image's own.")
+        Field(None, description="Complete entrypoints; '' means that of the image.")
     )
     bind_sources: Annotated[list[Directory], Field(max_length=1000)] = Field(
         [],
         alias="bindsources",
-        description="Directories of this host that tasks may mount, and what lies below them; ':ro' to read only.",
+        description="Directories of this host that tasks may mount, with all below them; ':ro' means read-only.",
     )
     volumes: Patterns | None = Field(None, description="Volumes of this host that tasks may mount or fill.")
     env_vars: Patterns | None = Field(
@@ -79,20 +80,20 @@ class Policy(Schema):
     )
     gpus: Annotated[list[Gpu], Field(max_length=64)] | None = Field(
         None,
-        description="GPUs that the profile may hand to programs, by number or UUID; missing: those of the profile.",
+        description="GPUs that the profile may give to programs, by number or UUID; missing: all in the profile.",
     )
     privileged: list[Privilege] = Field(
-        [], description="Options of the profile (usrcontaineropts) that give a program power over this host."
+        [], description="Options in the profile (usrcontaineropts) that give programs privileges on this host."
     )
     max_minutes: Annotated[int, Field(ge=1, le=525_600)] | None = Field(
-        None, alias="maxminutes", description="After so many minutes a task is ended."
+        None, alias="maxminutes", description="A task is ended after so many minutes."
     )
-    max_memory: Size | None = Field(None, alias="maxmemory", description="Memory of each program, such as 16g.")
+    max_memory: Size | None = Field(None, alias="maxmemory", description="Memory limit of each program, such as 16g.")
     max_processes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
-        None, alias="maxprocesses", description="Processes and threads of each program."
+        None, alias="maxprocesses", description="Limit of processes and threads of each program."
     )
     approval: Literal["none", "every"] = Field(
-        "none", description="every: a person confirms each task on this host first (swarm swop approve)."
+        "none", description="every: a person must first approve each task on this host (swarm swop approve)."
     )
 
     def allowing(self, *directories: Path) -> "Policy":

@@ -27,7 +27,7 @@ Option = Annotated[dict[str, str | int | bool | None], AfterValidator(_single)]
 
 
 class AccessInfo(Schema):
-    """How the runtime is reached: FROMENV is DOCKER_HOST or the usual socket; ``socket`` names another."""
+    """How to reach the runtime. FROMENV: by DOCKER_HOST or the default socket; SOCKET: by ``socket``."""
 
     access_type: Literal["FROMENV", "SOCKET"] = Field(alias="accesstype")
     socket: AbsolutePath | None = None
@@ -72,7 +72,7 @@ class IdentityFile(Schema):
 
 
 class PrivateData(Schema):
-    """A directory of this host that one ML program finds at the task's PrivateContent."""
+    """A directory or volume of this host, mounted into one ML program at the task's PrivateContent."""
 
     source: Line = Field(alias="src")
     mount: Literal["BIND", "VOLUME"] = Field(alias="mType")
@@ -103,14 +103,14 @@ class ProfileNode(Schema):
 
 
 class LocalImage(Schema):
-    """For the executor PROCESS: the Python of this host that stands for an image."""
+    """For the executor PROCESS: the Python interpreter of this host to use in place of an image."""
 
     image: Line
     python: AbsolutePath
 
 
 class Profile(Schema):
-    """Keys as users of such systems know them; ``images`` is for the executor PROCESS alone."""
+    """What a host offers to tasks. ``images``: only for the executor PROCESS."""
 
     group: Line = Field(alias="groupname")
     runner: Line = Field(alias="taskrunner")

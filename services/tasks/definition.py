@@ -64,12 +64,12 @@ class TaskFields(Schema):
         alias="TaskType"
     )
     author: Line = Field(alias="Author")
-    prereq: Line = Field(alias="Prereq", description="The name of another task; ROOTTASK for none.")
-    outcome: Line = Field(alias="Outcome", description="The image or volume that comes of it.")
+    prereq: Line = Field(alias="Prereq", description="The task whose outcome this one needs; ROOTTASK for none.")
+    outcome: Line = Field(alias="Outcome", description="The image or volume that the task makes.")
 
 
 class SharedMount(Schema):
-    """What every node of the task finds at ``Tgt``."""
+    """Content mounted into every ML program of the task, at ``Tgt``."""
 
     source: Line = Field(alias="Src")
     target: AbsolutePath = Field(alias="Tgt")
@@ -77,7 +77,7 @@ class SharedMount(Schema):
 
 
 class RunSwarm(Schema):
-    """A training: each SL gets an ML program from the image that the prerequisite made."""
+    """A training: each SL is paired with an ML program that runs the image made by the prerequisite."""
 
     command: str = Field(alias="Command", max_length=8192)
     entrypoint: str = Field(alias="Entrypoint", max_length=1024)
@@ -90,7 +90,7 @@ class RunSwarm(Schema):
 
 
 class MakeUserContainer(Schema):
-    """An image, built from the lines of a Dockerfile."""
+    """Builds an image from the lines of a Dockerfile."""
 
     build_context: VolumeName | None = Field(alias="BuildContext")
     build_steps: list[Annotated[str, StringConstraints(min_length=1, max_length=4096)]] = Field(
@@ -100,7 +100,7 @@ class MakeUserContainer(Schema):
 
 
 class PullImage(Schema):
-    """An image from a registry. Credentials stay on the host: ``Auth`` may name a file there, nothing else."""
+    """Pulls an image from a registry. Credentials stay on the host: ``Auth`` can only name a file there."""
 
     tag: Line = Field(alias="Tag")
     repository: Line = Field(alias="RepoName")
@@ -119,7 +119,7 @@ class ContentOperation(Schema):
 
 
 class MakeSwarmUserContent(Schema):
-    """A volume with files: one of the build context, or one for each node."""
+    """Fills a volume with files: a build context, or content for each node."""
 
     content_type: Literal["BUILDCONTENT", "SWARMCONTENT"] = Field(alias="ContentType")
     operations: list[ContentOperation] = Field(alias="OpsList", min_length=1, max_length=20)

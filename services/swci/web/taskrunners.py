@@ -80,7 +80,7 @@ async def assign(session: TheSession, name: Name, wanted: Assignment) -> models.
 
 @router.get("/taskrunners/{name:path}/wait")
 async def wait(session: TheSession, name: Name, seconds: Seconds = 60.0) -> models.WaitResult:
-    """Waits until the task has ended, or for so many seconds; ask again then."""
+    """Waits until the task has ended, but at most for `seconds`; then ask again."""
     following = states(await session.sn(), name, lambda _line: None)
     newest = await anext(following)
     assignment = newest.assignment
@@ -107,7 +107,7 @@ async def watch(session: TheSession, name: Name) -> StreamingResponse:
 
 @router.post("/taskrunners/{name:path}/reset")
 async def reset(session: TheSession, name: Name, seconds: Seconds = 60.0) -> models.TaskRunnerStatus:
-    """Resets the taskrunner, then waits until its SWOPs have removed what they started, or for so many seconds.
+    """Resets the taskrunner, then waits until its SWOPs have removed what they started, but at most for `seconds`.
 
     ``released`` of each agent shows whether it has.
     """
