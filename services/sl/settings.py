@@ -108,9 +108,10 @@ class SLSettings(MemberSettings):
         gt=0,
         le=31_536_000,
         validation_alias="SL_LONGEST_MERGE_SECONDS",
-        description="Seconds after which a leader is voted out even if it says that it makes progress: it may lie. By "
-        "default ten times SL_LEADER_FAILURE_BASE_TIMEOUT, and a second more for each 64 KiB that it has to read and "
-        "hand out. Set it if your links are slower than that.",
+        description="Seconds after which a leader is voted out even if it says that it makes progress: it may lie. A "
+        "node whose parameters take more than half of that is left out. By default ten times "
+        "SL_LEADER_FAILURE_BASE_TIMEOUT, and a second more for each 64 KiB that the leader has to read and hand out. "
+        "Set it if your links are slower than that.",
     )
     keep_serving_s: float = Field(
         60.0,

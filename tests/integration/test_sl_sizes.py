@@ -4,6 +4,8 @@ else.
 
 import asyncio
 import hashlib
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,9 @@ from stored_streams import put
 from services.errors import DigestMismatch, MalformedCall, PeerUnreachable, SizeDiffers, StreamDamaged, SwarmError
 from services.sl.round import actions as do
 from services.sl.round.runner import Runner
+from services.sl.transfer import bulk
+from services.sl.transfer.bulk import Bulk
+from services.sl.transfer.file_server import FileServer
 from services.sl.transfer.peers import Peers, manifest_limit
 from services.sl.transfer.store import Store, Stored
 from services.sl.view import Model
@@ -95,6 +100,58 @@ async def test_who_sends_next_to_nothing_is_given_up(pki: Any, tmp_path: Path, s
     ):
         with pytest.raises(PeerUnreachable, match=r"it sent \d+ bytes in"):
             await peers.fetch("ab" * 32, size, lambda: [liar])
+
+
+@pytest.mark.parametrize("elements", [20_000, SHARED], ids=["alone", "shared"])
+async def test_who_serves_too_slowly_to_come_to_an_end_is_left_out(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elements: int
+) -> None:
+    """It sends enough not to be given up at once, as a leader that waits for it would be."""
+    start, stream, send = FileServer.start, FileServer._stream, Bulk._send
+    slow: set[object] = set()
+
+    async def started(server: FileServer, bound: Any) -> None:
+        if server._identity.name == LIAR:
+            slow.update({server, server._bulk})
+        await start(server, bound)
+
+    async def streamed(server: FileServer, request: web.Request) -> web.StreamResponse:
+        if server not in slow:
+            return await stream(server, request)
+        stored = server._found(request)
+        response = web.StreamResponse()
+        response.content_length = stored.model.size
+        await response.prepare(request)
+        for at in range(0, stored.model.size, 64):
+            await response.write(stored.path.read_bytes()[at : at + 64])
+            await pause(0.02)
+        return response
+
+    def sent(served: Bulk, tls: Any, found: Any, span: tuple[int, int], packer: Any) -> Any:
+        if served not in slow:
+            yield from send(served, tls, found, span, packer)
+            return
+        for at in range(*span, 64):
+            yield from bulk._sent(tls, os.pread(found.file, min(64, span[1] - at), at))
+            threading.Event().wait(0.02)
+
+    monkeypatch.setattr(FileServer, "start", started)
+    monkeypatch.setattr(FileServer, "_stream", streamed)
+    monkeypatch.setattr(Bulk, "_send", sent)
+    limits = {"leader_timeout_s": 3.0, "longest_merge_s": 4.0}
+    async with swarm_of(pki, tmp_path, *NAMES[1:3], **limits) as swarm:
+        await swarm.sl(LIAR, may_lead=False, **limits)
+        programs = [
+            swarm.ml(
+                name, {"w": np.full(elements, number, np.float32)}, lambda arrays, _: arrays, rounds=0, min_peers=2
+            )
+            for number, name in enumerate(NAMES[:3])
+        ]
+        assert len(set(await asyncio.gather(*(program.run() for program in programs)))) == 1
+        events = await swarm.events()
+    assert "LeaderDeposed" not in {type(event).__name__ for event in events}
+    reasons = {(event.name, event.reason) for event in events if type(event).__name__ == "LeftOut"}
+    assert reasons == {(LIAR, "its parameters did not arrive within 2 s")}
 
 
 @pytest.mark.parametrize("more", [-4, 4, -SEGMENT_BYTES, SEGMENT_BYTES])

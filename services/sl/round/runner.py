@@ -278,8 +278,9 @@ class Runner:
         return TrainingClient(self._link, opened.contract, patience_s, lambda: waits_for_the_swarm(self.state))
 
     def _tasks_in(self, training: TrainingClient) -> RoundTasks:
-        patience_s = self._settings.sn_patience_s
-        around = TaskContext(self._identity, lambda: self._known, self._stepped.wait, self._tell, patience_s)
+        settings = self._settings
+        limits = (settings.sn_patience_s, settings.leader_timeout_s, settings.longest_merge_s)
+        around = TaskContext(self._identity, lambda: self._known, self._stepped.wait, self._tell, *limits)
         return RoundTasks(around, self._store, self._peers, training)
 
     async def _taken_into(self, training: TrainingClient, opened: on.SessionOpened, again: bool) -> View:
@@ -321,8 +322,7 @@ class Runner:
     def _watch_leader(self, action: do.ArmLeaderTimer) -> None:
         if self._watching_leader is not None:
             self._watching_leader.cancel()
-        settings = self._settings
-        watch = self._enrolled.work.watch_leader(action, settings.leader_timeout_s, settings.longest_merge_s)
+        watch = self._enrolled.work.watch_leader(action)
         self._watching_leader = self._spawn(self._give(watch), "watching the leader")
 
     async def _serve_for(self, seconds: float) -> None:

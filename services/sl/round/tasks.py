@@ -59,7 +59,7 @@ class TaskContext:
     """The node for which the work is done. ``view()``: the newest view, as peers may have returned at other addresses.
 
     ``changed()`` returns when the view has changed. ``tell(text)``: tells ML why it waits. ``patience_s``: seconds to
-    wait for what the node cannot do without.
+    wait for what the node cannot do without. ``leader_timeout_s``, ``longest_merge_s``: as in the settings.
     """
 
     identity: Identity
@@ -67,6 +67,8 @@ class TaskContext:
     changed: Callable[[], Awaitable[object]]
     tell: Callable[[str], object]
     patience_s: float
+    leader_timeout_s: float = 60.0
+    longest_merge_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -84,7 +86,7 @@ class RoundTasks:
         self._signer = Signer(around.identity)
         self._background = Background("round")
         self._leading: tuple[View, LeaderMerge] | None = None
-        self._place = MergeContext(around.name, store, peers, self._member)
+        self._place = MergeContext(around.name, store, peers, self._member, self._patience_s)
         self._following = ShardFollower(self._place, around.view, around.changed)
         self._copies: dict[str, tuple[int, int]] = {}  # by digest: round and term whose result it may be
         self._made: str | None = None  # digest of the model that this node merged last
@@ -142,7 +144,7 @@ class RoundTasks:
         def report(done: int, total: int) -> None:
             loop.call_soon_threadsafe(self._say_progress, view, done, total)
 
-        merging = LeaderMerge(self._store, self._peers, view, report, self._member)
+        merging = LeaderMerge(self._store, self._peers, view, report, self._member, self._patience_s(view))
         self._leading = view, merging
         copy = None
         _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
@@ -254,13 +256,11 @@ class RoundTasks:
         text = f"The model of {self._around.name} differs from {theirs} ({problem})"
         return on.Failed(ModelDiffers(difference=text))
 
-    async def watch_leader(
-        self, call: ArmLeaderTimer, timeout_s: float, longest_s: float | None = None
-    ) -> on.RoundEvent | None:
-        """Returns when this term's leader has shown no progress for ``timeout_s``, when it has led for ``longest_s``,
-        whatever it says of its progress, or when its term is over. ``longest_s``: None for what the merge may take.
+    async def watch_leader(self, call: ArmLeaderTimer) -> on.RoundEvent | None:
+        """Returns when this term's leader has shown no progress for the failure timeout, when it has led for as long as
+        a merge may take, whatever it says of its progress, or when its term is over.
         """
-        loop = asyncio.get_running_loop()
+        loop, timeout_s = asyncio.get_running_loop(), self._around.leader_timeout_s
         began, left = loop.time(), timeout_s
         where = {"round": call.round, "term": call.term}
         while True:
@@ -269,8 +269,7 @@ class RoundTasks:
             if (view.phase, view.round, view.term) != (RoundState.MERGE, call.round, call.term):
                 return None
             led_s = loop.time() - began
-            mine = view.checked_in(self._around.name)
-            limit_s = longest_s or longest_merge_s(view, mine.size if mine else 0, timeout_s)
+            limit_s = self._longest_s(view)
             if led_s >= limit_s:
                 _log.warning("the leader takes too long", **where, seconds=round(limit_s))
                 return on.LeaderSilent(call.round, call.term)
@@ -281,6 +280,16 @@ class RoundTasks:
                 _log.warning("the leader shows no progress", **where, seconds=timeout_s)
                 return on.LeaderSilent(call.round, call.term)
             left = min(timeout_s - silent_s, limit_s - led_s)
+
+    def _longest_s(self, view: View) -> float:
+        """Seconds that the merge of ``view`` may take."""
+        mine = view.checked_in(self._around.name)
+        around = self._around
+        return around.longest_merge_s or longest_merge_s(view, mine.size if mine else 0, around.leader_timeout_s)
+
+    def _patience_s(self, view: View) -> float:
+        """Seconds that one node's parameters may take, so that the merge still ends in time without that node."""
+        return self._longest_s(view) / 2
 
     async def _idle_s(self, view: View) -> float:
         """Asks the leader itself, as it may report its progress to another SN than this node's."""

@@ -23,12 +23,15 @@ FETCH_WAITS_S = (0.05, 0.15, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class MergeContext:
-    """The node that merges. ``find`` gives the newest state of a participant."""
+    """The node that merges. ``find`` gives the newest state of a participant. ``patience_s(view)``: seconds that one
+    participant's parameters may take; None if there is no limit.
+    """
 
     name: str
     store: Store
     peers: Peers
     find: Callable[[str], TrainingMember | None]
+    patience_s: Callable[[View], float | None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,14 @@ class Input:
         self._map = None
 
     async def _get(self) -> None:
+        patience_s = self._place.patience_s(self._view)
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._get_all()
+        except TimeoutError:
+            self._give_up(too_slow(patience_s))
+
+    async def _get_all(self) -> None:
         """Fetches all that is wanted, with retries."""
         attempt = 0
         if self._wrong_size is not None:
@@ -207,6 +218,11 @@ def wrong_sizes(view: View, name: str) -> dict[str, Exclusion]:
 
 class AnotherLayout(Exception):
     """``str()`` is the difference."""
+
+
+def too_slow(patience_s: float | None) -> str:
+    """The reason for which a participant is left out whose parameters took longer."""
+    return f"its parameters did not arrive within {patience_s or 0:.3g} s"
 
 
 def why_unusable(error: SwarmError) -> str:

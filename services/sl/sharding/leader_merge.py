@@ -15,7 +15,7 @@ from services.merge.engine import ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, difference
 from services.runtime import logs
 from services.sl.round.states import HeldModel
-from services.sl.sharding.inputs import FETCH_WAITS_S, why_unusable, wrong_sizes
+from services.sl.sharding.inputs import FETCH_WAITS_S, too_slow, why_unusable, wrong_sizes
 from services.sl.sharding.layouts import layout_of, rounding_of, weights_of
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
@@ -60,16 +60,19 @@ class LeaderMerge:
     """One merge of one term. ``report(done, total)`` gets bytes and may be called from a thread.
 
     ``view``: what is to be merged. ``find`` gives the newest state of a participant; by default that in ``view``.
+    ``patience_s``: seconds that one participant's parameters may take.
     """
 
-    def __init__(  # what is merged, and where it is found
+    def __init__(  # noqa: PLR0917  # what is merged, and where it is found
         self,
         store: Store,
         peers: Peers,
         view: View,
         report: Callable[[int, int], object],
         find: Callable[[str], TrainingMember | None] | None = None,
+        patience_s: float | None = None,
     ) -> None:
+        self._patience_s = patience_s
         self._find = find or view.member
         self._store = store
         self._peers = peers
@@ -165,7 +168,11 @@ class LeaderMerge:
             entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved, on_segment=on_segment
         )
         try:
-            stored = await fetching
+            async with asyncio.timeout(self._patience_s):
+                stored = await fetching
+        except TimeoutError:
+            left_out[entry.name] = Exclusion(entry.name, too_slow(self._patience_s))
+            return None
         except (NetworkError, DigestMismatch, ModelError) as error:
             left_out[entry.name] = Exclusion(entry.name, why_unusable(error))
             return None
