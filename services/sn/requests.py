@@ -18,6 +18,7 @@ from services.sn.reports import NodeReport
 DIGEST_BYTES = 32
 PROCESS_BYTES = 16
 MAX_PORT = 65535
+QUORUM_WAIT_LIMIT_S = 86_400  # as in the settings of an SL
 MIN_PEERS_LIMIT = 1000  # the most participants with which a round is known to close in time
 HOST_LIMIT_CHARACTERS = 253
 METHOD_LIMIT_CHARACTERS = 32
@@ -31,6 +32,8 @@ def config(message: pb.Config) -> TrainingConfig:
     """Raises MalformedCall."""
     if message.min_peers > MIN_PEERS_LIMIT:
         raise MalformedCall(field=f"minPeers (at most {MIN_PEERS_LIMIT})")
+    if message.quorum_wait_ms > QUORUM_WAIT_LIMIT_S * 1000:
+        raise MalformedCall(field=f"quorumWaitMs (at most {QUORUM_WAIT_LIMIT_S} s)")
     if not 0 < len(message.merge_method) <= METHOD_LIMIT_CHARACTERS:
         raise MalformedCall(field="mergeMethod")
     if not 0 < len(message.transfer_compression) <= METHOD_LIMIT_CHARACTERS:

@@ -102,6 +102,12 @@ async def test_more_peers_than_a_round_can_have_are_refused(pki: Any, sn: Runnin
             await sl.enrol(config(min_peers=1001))
 
 
+async def test_a_round_that_would_wait_for_weeks_is_refused(pki: Any, sn: RunningSN) -> None:
+    async with scripted_sl(pki.identity("sl", "sl-1"), sn.port) as sl:
+        with pytest.raises(MalformedCall, match=r"at most 86400 s"):
+            await sl.enrol(config(quorum_wait_ms=86_400_001))
+
+
 async def test_a_node_that_is_not_registered_may_not_enrol(pki: Any, sn: RunningSN) -> None:
     async with client(pki, sn, "sl", "stranger") as stranger:
         with pytest.raises(NotAMember, match="stranger is not registered"):
