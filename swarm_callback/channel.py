@@ -305,10 +305,25 @@ def _poll(watched: dict[int, int], wakes: list[Wake], doing: str) -> dict[int, i
         poller.register(fd, events)
     for wake in wakes:
         poller.register(wake.fd, select.POLLIN)
-    ready = dict(poller.poll())
-    if any(wake.fd in ready for wake in wakes):
-        raise Interrupted(doing=doing)
-    return ready
+    while True:
+        ready = dict(poller.poll())
+        if any(wake.fd in ready for wake in wakes):
+            raise Interrupted(doing=doing)
+        ready = {fd: events for fd, events in ready.items() if events != select.POLLHUP or _is_hung_up(fd)}
+        if ready:
+            return ready
+
+
+def _is_hung_up(fd: int) -> bool:
+    """Whether nobody has a pipe open for writing any more, and nothing is left in it.
+
+    While somebody opens it, Linux may report that for a moment: it counts that it was opened before it counts the
+    writer, and poll() takes no lock. A request for the size waits for the lock that the opening holds.
+    """
+    fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return dict(poller.poll(0)).get(fd) == select.POLLHUP
 
 
 def _make_pipe(path: Path) -> None:
