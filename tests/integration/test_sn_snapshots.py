@@ -12,7 +12,7 @@ from benchmarks.histories import enrol, names_of, write_rounds
 from services.chain.factory import open_chain
 from services.chain.geth import GethChain
 from services.chain.training import TrainingGateway
-from services.sn import live, peering
+from services.sn import fetching, live
 from services.sn.directory import DEFAULT_TRAINING
 from services.sn.joining import join
 from services.sn.newcomer import EarlyHistory, take_chain
@@ -110,7 +110,7 @@ async def test_what_was_read_while_the_chain_came_counts_where_its_blocks_stayed
 async def test_a_newcomer_reads_the_history_while_the_chain_comes(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peering, "PAGE_BYTES", 2_000)
+    monkeypatch.setattr(fetching, "PAGE_BYTES", 2_000)
     identity, directory = pki.identity("sn", "sn-2"), tmp_path / "newcomer"
     async with running_sn(pki.identity("sn", SN), tmp_path / SN, chain="geth") as sn:
         await trained(sn, range(1, 9), left=NAMES[2])
