@@ -92,7 +92,9 @@ def test_ctrl_c_while_a_command_is_loaded_ends_without_a_trace(
     (tmp_path / f"{loads}.py").write_text("import sys; print('loading', flush=True); sys.stdin.read()")
     where = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=where, text=True, **pipes) as loading:  # type: ignore[call-overload]
+    # As in a terminal: what is started in the background ignores Ctrl-C, and so would all that it starts.
+    hears = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, env=where, text=True, **pipes, **hears) as loading:  # type: ignore[call-overload]
         assert loading.stdout.readline() == "loading\n"
         loading.send_signal(signal.SIGINT)
         assert loading.communicate(timeout=30) == ("", "")
