@@ -44,6 +44,8 @@ def leader_cut_off(moment: Moment) -> Inject:
 async def minority_cut_off(ground: Ground) -> None:
     """As many as the training can go on without; they come back and catch up."""
     traffic = ground.traffic
+    for pair in traffic.well:  # else one that has just come could get the last result from those only that are cut off
+        await traffic.contributes(pair.name)
     first = await ground.caught(CHECKED_IN)
     spare = len(traffic.well) - traffic.shape.min_peers
     others = [pair for pair in traffic.well if pair is not first]
