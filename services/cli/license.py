@@ -9,6 +9,7 @@ import typer
 from services.cli import license_files, license_people
 from services.cli.license_session import JsonOut, LicenseSession, session_of, show
 from services.cli.options import CACert, CAPath, Cert, Key, LocalSwarm, Trust
+from services.errors import NoSuchThing
 
 app = typer.Typer(
     name="license",
@@ -157,14 +158,16 @@ def revoke(
 def readmit(context: typer.Context, node: Annotated[str, typer.Argument(metavar="NODE")]) -> None:
     """Let a node take seats again that was expelled from its swarm, or whose seat was revoked."""
     session = session_of(context)
-    for it in session.get("/revocations"):
-        if it["node"] == node:
-            session.send("DELETE", f"/revocations/{it['id']}")
-            print(f"{node} may take a seat for {it['feature']} again")
-    for it in session.get("/expulsions"):
-        if it["name"] == node:
-            session.send("DELETE", f"/expulsions/{it['id']}")
-            print(f"{it['role']} {node} may take seats again; its swarm does not take it back")
+    revoked = [it for it in session.get("/revocations") if it["node"] == node]
+    expelled = [it for it in session.get("/expulsions") if it["name"] == node]
+    if not revoked and not expelled:
+        raise NoSuchThing(what="revoked or expelled node", name=node)
+    for it in revoked:
+        session.send("DELETE", f"/revocations/{it['id']}")
+        print(f"{node} may take a seat for {it['feature']} again")
+    for it in expelled:
+        session.send("DELETE", f"/expulsions/{it['id']}")
+        print(f"{it['role']} {node} may take seats again; its swarm does not take it back")
 
 
 @app.command()

@@ -108,7 +108,9 @@ async def test_seat_is_revoked_by_the_name_of_its_node_and_given_again(pki, oper
         assert await node.release(address) == 204
         assert await node.acquire(address) == 403
         assert "sl-1" in await operator.types("denials")
-        await operator.types("readmit", "sl-1")
+        assert "sl-1 may take a seat for SL again" in await operator.types("readmit", "sl-1")
+        said = await operator.types("readmit", "sl-1", code=ADMIN_EXIT)
+        assert "There is no revoked or expelled node sl-1" in said
         assert await node.acquire(address) == 200
     assert "lease revoked" in await operator.types("audit")
     assert "each follows from the one before" in await operator.types("audit", "--verify")

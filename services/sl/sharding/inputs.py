@@ -222,7 +222,7 @@ class AnotherLayout(Exception):
 
 def too_slow(patience_s: float | None) -> str:
     """The reason for which a participant is left out whose parameters took longer."""
-    return f"its parameters did not arrive within {patience_s or 0:.3g} s"
+    return f"its parameters did not arrive within {round(patience_s or 0, 1):g} s"
 
 
 def why_unusable(error: SwarmError) -> str:
